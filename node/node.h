@@ -1,0 +1,73 @@
+/* node.h - a node: the owner of some of the world's cells.
+ *
+ * The whole of a node but for its sockets: who owns what (own/), what is in it
+ * (world/), where it is kept (persist/), and the gateways' end (serve.c). A pure
+ * state machine: messages, replies and the time come in through the functions
+ * below; what it wants done goes out through net_ops, coord and store. main.c
+ * gives it the real ones, tests/sim gives it models of them.
+ *
+ * Used on one thread. now_ms is monotonic, unix_s the wall clock. */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "node/store/store.h"
+#include "proto/redis/coord.h"
+#include "proto/wire/net.h"
+
+struct node_settings {
+    uint32_t lease_ms;      /* 3000; renewed every third of it */
+    uint32_t flush_ms;      /* oldest that a dirty row may get in memory */
+    uint32_t tick_ms;       /* presence frames */
+    uint32_t idle_cell_ms;  /* a cell without subscriber is released after this */
+    uint32_t places_ms;     /* players' places are saved this often */
+    uint32_t cell_pending_max; /* edits of one cell that wait for Redis; more are refused */
+    char address[COORD_ADDRESS_MAX + 1];
+    char pool[COORD_POOL_MAX + 1];
+};
+void node_settings_default(struct node_settings *s);
+
+struct node_env {
+    const struct net_ops *net;
+    void *net_ctx;
+    struct coord *coord;
+    struct store *store;
+    uint64_t (*now_ms)(void *clock);
+    uint64_t (*unix_s)(void *clock);
+    void *clock;
+    uint64_t seed; /* of its random choices */
+};
+
+struct node;
+/* id: this start's incarnation, random and not 0. */
+struct node *node_new(uint64_t id, const struct node_settings *s, const struct node_env *env);
+void node_free(struct node *n); /* drops everything as a crash would; no request may come back after it but to coord/store of its own */
+
+extern const struct net_events node_net_events; /* owner: struct node * */
+
+/* Every ~10 ms: leases, ticks, flushes, retries. The hot path (edits) does not wait for it. */
+void node_tick(struct node *n);
+
+/* Told to stop: claims nothing more, flushes, releases, then node_stopped() says true.
+ * After deadline_ms it is true whatever is left. */
+void node_stop(struct node *n, uint32_t deadline_ms);
+bool node_stopped(const struct node *n);
+
+/* NULL when ready; else what is missing, in a few words. */
+const char *node_not_ready(const struct node *n);
+
+/* For /metrics, /status and the simulator's checks. */
+struct node_stats {
+    unsigned cells, cells_serving, players, links;
+    unsigned journal_batches;  /* kept, as the store does not have them */
+    uint64_t oldest_dirty_ms;  /* age of the oldest row that the store does not have */
+    unsigned pending_edits;
+};
+void node_stats(const struct node *n, struct node_stats *out);
+
+struct evbuffer;
+void node_status_json(const struct node *n, struct evbuffer *out);
+
+#endif
