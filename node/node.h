@@ -18,11 +18,11 @@
 #include "proto/wire/net.h"
 
 struct node_settings {
-    uint32_t lease_ms;      /* 3000; renewed every third of it */
-    uint32_t flush_ms;      /* oldest that a dirty row may get in memory */
-    uint32_t tick_ms;       /* presence frames */
-    uint32_t idle_cell_ms;  /* a cell without subscriber is released after this */
-    uint32_t places_ms;     /* players' places are saved this often */
+    uint32_t lease_ms;         /* 3000; renewed every third of it */
+    uint32_t flush_ms;         /* oldest that a dirty row may get in memory */
+    uint32_t tick_ms;          /* presence frames */
+    uint32_t idle_cell_ms;     /* a cell without subscriber is released after this */
+    uint32_t places_ms;        /* players' places are saved this often */
     uint32_t cell_pending_max; /* edits of one cell that wait for Redis; more are refused */
     char address[COORD_ADDRESS_MAX + 1];
     char pool[COORD_POOL_MAX + 1];
@@ -43,7 +43,8 @@ struct node_env {
 struct node;
 /* id: this start's incarnation, random and not 0. */
 struct node *node_new(uint64_t id, const struct node_settings *s, const struct node_env *env);
-void node_free(struct node *n); /* drops everything as a crash would; no request may come back after it but to coord/store of its own */
+void node_free(struct node *n); /* drops everything as a crash would; no request may come back after it but to
+                                   coord/store of its own */
 
 extern const struct net_events node_net_events; /* owner: struct node * */
 
@@ -55,14 +56,16 @@ void node_tick(struct node *n);
 void node_stop(struct node *n, uint32_t deadline_ms);
 bool node_stopped(const struct node *n);
 
+/* Why it can never run (the world's constants differ), or NULL. */
+const char *node_failed(const struct node *n);
 /* NULL when ready; else what is missing, in a few words. */
 const char *node_not_ready(const struct node *n);
 
 /* For /metrics, /status and the simulator's checks. */
 struct node_stats {
     unsigned cells, cells_serving, players, links;
-    unsigned journal_batches;  /* kept, as the store does not have them */
-    uint64_t oldest_dirty_ms;  /* age of the oldest row that the store does not have */
+    unsigned journal_batches; /* kept, as the store does not have them */
+    uint64_t oldest_dirty_ms; /* age of the oldest row that the store does not have */
     unsigned pending_edits;
 };
 void node_stats(const struct node *n, struct node_stats *out);

@@ -1,0 +1,434 @@
+/* The node's public face: brings messages, replies and ticks to its parts (parts.h), and holds what they share. */
+#include "node/node.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/buffer.h>
+
+#include "node/parts.h"
+#include "proto/base/log.h"
+#include "proto/base/mem.h"
+#include "proto/base/metrics.h"
+
+enum { JOIN_RETRY_MS = 500, LEAVE_RETRY_MS = 100 };
+
+struct node_metrics node_metrics;
+
+static void metrics_open(void)
+{
+    static const char *const reasons[REFUSALS] = {
+        "reason=\"not_said\"", "reason=\"coords\"",   "reason=\"item\"",  "reason=\"occupied\"", "reason=\"empty\"",
+        "reason=\"cloud\"",    "reason=\"no_block\"", "reason=\"light\"", "reason=\"sign\"",
+    };
+    struct node_metrics *m = &node_metrics;
+    m->edits = metrics_counter("spotcraft_node_edits_total", "Edits received from gateways.", NULL);
+    m->accepted = metrics_counter("spotcraft_node_edits_acknowledged_total", "Edits that the journal took.", NULL);
+    for (unsigned k = 0; k < REFUSALS; k++)
+        m->refused[k] = metrics_counter("spotcraft_node_edits_refused_total", "Edits refused.", reasons[k]);
+    m->known = metrics_counter("spotcraft_node_edits_known_total", "Edits that came again and had been judged.", NULL);
+    m->wanted = metrics_counter("spotcraft_node_edits_wanted_total",
+                                "Times that a gateway was told where to go on sending.", NULL);
+    m->ack_seconds = metrics_seconds("spotcraft_node_edit_to_acknowledged_seconds",
+                                     "From an edit's arrival at its owner to the journal's answer.", NULL);
+    m->chunk_seconds =
+        metrics_seconds("spotcraft_node_chunk_answer_seconds", "Making one part of a chunk's answer.", NULL);
+    m->claim_seconds = metrics_seconds("spotcraft_node_claim_seconds", "From wanting a cell to serving it.", NULL);
+    m->flush_seconds = metrics_seconds("spotcraft_node_flush_seconds", "One cell's flush to the store.", NULL);
+    m->flushes = metrics_counter("spotcraft_node_flushes_total", "Flushes that the store took.", NULL);
+    m->flush_errors =
+        metrics_counter("spotcraft_node_flush_errors_total", "Flushes that were not answered or failed.", NULL);
+    m->flush_rows = metrics_counter("spotcraft_node_flushed_rows_total", "Rows that the store took.", NULL);
+    m->append_retries = metrics_counter("spotcraft_node_append_retries_total", "Batches sent to Redis again.", NULL);
+    m->quarantined = metrics_counter("spotcraft_node_quarantined_rows_total", "Rows that the store refuses.", NULL);
+    m->restores =
+        metrics_counter("spotcraft_node_cells_restored_total", "Cells written back to a Redis that lost them.", NULL);
+    m->drops = metrics_counter("spotcraft_node_cells_dropped_total", "Cells given up, for whatever reason.", NULL);
+    m->buried =
+        metrics_counter("spotcraft_node_nodes_buried_total", "Peers declared dead before their lease ran out.", NULL);
+    m->checks = metrics_counter("spotcraft_node_ownership_checks_total",
+                                "Times that all epochs were compared with Redis.", NULL);
+}
+
+void node_settings_default(struct node_settings *s)
+{
+    *s = (struct node_settings){
+        .lease_ms = 3000,
+        .flush_ms = 1000,
+        .tick_ms = 50,
+        .idle_cell_ms = 60000,
+        .places_ms = 5000,
+        .cell_pending_max = 4096,
+    };
+}
+
+/* ---- what the parts share ---- */
+
+uint64_t node_now(const struct node *n)
+{
+    return n->env.now_ms(n->env.clock);
+}
+
+uint64_t node_later(struct node *n, uint32_t ms)
+{
+    return node_now(n) + rng_jitter(&n->rng, ms);
+}
+
+void node_send(struct node *n, uint64_t link, const struct msg *m)
+{
+    struct blob *b = msg_encode(m);
+    n->env.net->send(n->env.net_ctx, link, b);
+    blob_unref(b);
+}
+
+struct owned *node_owned(struct node *n, struct cell_pos at)
+{
+    uint64_t id = cell_id(at);
+    struct owned *o;
+    HASH_FIND(hh, n->cells, &id, sizeof id, o);
+    return o;
+}
+
+struct owned *node_owned_serial(struct node *n, struct cell_pos at, uint64_t serial)
+{
+    struct owned *o = node_owned(n, at);
+    return o && o->serial == serial ? o : NULL;
+}
+
+struct owned *node_owned_add(struct node *n, struct cell_pos at)
+{
+    struct owned *o = mem_zalloc(sizeof *o);
+    o->at = at;
+    o->id = cell_id(at);
+    o->serial = ++n->last_serial;
+    o->frame = (unsigned)o->serial; /* whole frames of different cells fall on different ticks */
+    o->since_ms = node_now(n);
+    HASH_ADD(hh, n->cells, id, sizeof o->id, o);
+    return o;
+}
+
+void node_owned_free(struct node *n, struct owned *o)
+{
+    for (unsigned k = 0; o->append_ready && k < n->n_ready; k++) {
+        if (n->ready[k] == o)
+            n->ready[k--] = n->ready[--n->n_ready];
+    }
+    HASH_DEL(n->cells, o);
+    journal_free(o);
+    blob_unref(o->quarantine);
+    cell_free(o->cell);
+    players_free(o->players);
+    free(o->subs);
+    free(o->waiting);
+    free(o);
+}
+
+static const char *const state_name[OWN_STATES] = {"wanted",    "claiming", "loading",
+                                                   "replaying", "serving",  "releasing"};
+/* Row: where we are. Bits: where we may go. Any state may also end by dropping the cell. */
+static const unsigned may_go[OWN_STATES] = {
+    [OWN_WANTED] = 1u << OWN_CLAIMING,
+    [OWN_CLAIMING] = 1u << OWN_LOADING | 1u << OWN_WANTED,
+    [OWN_LOADING] = 1u << OWN_REPLAYING | 1u << OWN_CLAIMING,
+    [OWN_REPLAYING] = 1u << OWN_SERVING,
+    [OWN_SERVING] = 1u << OWN_RELEASING,
+};
+
+void owned_move(struct node *n, struct owned *o, enum own_state to)
+{
+    assert(may_go[o->state] & 1u << to);
+    log_debug("cell_state cell=%d,%d from=%s to=%s epoch=%llu", o->at.i, o->at.j, state_name[o->state], state_name[to],
+              (unsigned long long)o->epoch);
+    o->state = to;
+    o->since_ms = node_now(n);
+}
+
+const char *owned_state_text(enum own_state s)
+{
+    return state_name[s];
+}
+
+struct about *about_new(struct node *n, const struct owned *o)
+{
+    struct about *a = mem_alloc(sizeof *a);
+    *a = (struct about){n, o->at, o->serial};
+    return a;
+}
+
+struct owned *about_take(struct about *a)
+{
+    struct owned *o = node_owned_serial(a->node, a->at, a->serial);
+    free(a);
+    return o;
+}
+
+/* ---- making and freeing ---- */
+
+struct node *node_new(uint64_t id, const struct node_settings *s, const struct node_env *env)
+{
+    struct node *n = mem_zalloc(sizeof *n);
+    metrics_open();
+    n->id = id;
+    n->set = *s;
+    n->env = *env;
+    rng_seed(&n->rng, env->seed);
+    n->scratch = arena_new();
+    lease_init(&n->lease, s->lease_ms);
+    return n;
+}
+
+void node_free(struct node *n)
+{
+    if (!n)
+        return;
+    struct owned *o, *next_o;
+    struct gate_link *l, *next_l;
+    struct neighbour *b, *next_b;
+    HASH_ITER (hh, n->cells, o, next_o)
+        node_owned_free(n, o);
+    HASH_ITER (hh, n->links, l, next_l) {
+        HASH_DEL(n->links, l);
+        free(l->frame);
+        free(l);
+    }
+    HASH_ITER (hh, n->neighbours, b, next_b) {
+        HASH_DEL(n->neighbours, b);
+        free(b);
+    }
+    free(n->members);
+    free(n->ready);
+    free(n->places);
+    arena_free(n->scratch);
+    free(n);
+}
+
+/* ---- links ---- */
+
+static void on_up(void *owner, uint64_t link, enum role role, uint64_t peer)
+{
+    struct node *n = owner;
+    struct gate_link *l = mem_zalloc(sizeof *l);
+    l->link = link;
+    l->role = role;
+    l->peer = peer;
+    HASH_ADD(hh, n->links, link, sizeof l->link, l);
+    if (role == ROLE_NODE)
+        keep_link_up(n, link, peer);
+}
+
+static bool gate_linked(const struct node *n, uint64_t gate)
+{
+    for (const struct gate_link *l = n->links; l; l = l->hh.next) {
+        if (l->role == ROLE_GATEWAY && l->peer == gate)
+            return true;
+    }
+    return false;
+}
+
+static void on_down(void *owner, uint64_t link, const char *why)
+{
+    struct node *n = owner;
+    struct gate_link *l;
+    HASH_FIND(hh, n->links, &link, sizeof link, l);
+    if (!l)
+        return;
+    log_info("link_down role=%s peer=%016llx reason=\"%s\"", l->role == ROLE_NODE ? "node" : "gateway",
+             (unsigned long long)l->peer, why);
+    HASH_DEL(n->links, l);
+    if (l->role == ROLE_GATEWAY) {
+        serve_link_down(n, l);
+        if (!gate_linked(n, l->peer))
+            presence_gate_gone(n, l->peer);
+    } else {
+        keep_link_down(n, link);
+    }
+    free(l->frame);
+    free(l);
+}
+
+static void on_failed(void *owner, uint64_t node, bool refused)
+{
+    keep_dial_failed(owner, node, refused);
+}
+
+static void on_msg(void *owner, uint64_t link, const struct msg *m)
+{
+    struct node *n = owner;
+    struct gate_link *l;
+    HASH_FIND(hh, n->links, &link, sizeof link, l);
+    if (l)
+        serve_msg(n, l, m);
+}
+
+const struct net_events node_net_events = {.up = on_up, .down = on_down, .failed = on_failed, .msg = on_msg};
+
+/* ---- joining, stopping ---- */
+
+static void on_joined(struct coord_req *req, void *arg)
+{
+    struct node *n = arg;
+    n->joining_sent = false;
+    if (req->err == ERR_OK) {
+        n->joined = true;
+        if (n->phase == NODE_JOINING)
+            n->phase = NODE_LIVE;
+        log_info("world_joined node=%016llx", (unsigned long long)n->id);
+    } else if (req->err == ERR_MISMATCH) {
+        n->failed = "the world in Redis has another cell size or schema";
+    } else {
+        n->join_retry_ms = node_later(n, JOIN_RETRY_MS);
+    }
+    coord_req_free(req);
+}
+
+static void join(struct node *n)
+{
+    if (n->joining_sent || n->failed || n->join_retry_ms > node_now(n))
+        return;
+    struct coord_req *req = coord_req_new(COORD_JOIN_WORLD, n->id, on_joined, n);
+    req->world.cell_chunks = CELL_CHUNKS;
+    req->world.schema = SCHEMA_VERSION;
+    n->joining_sent = true;
+    coord_submit(n->env.coord, req);
+}
+
+static void on_left(struct coord_req *req, void *arg)
+{
+    struct node *n = arg;
+    n->left = req->err == ERR_OK;
+    n->leaving_sent = n->left;
+    n->join_retry_ms = node_later(n, LEAVE_RETRY_MS);
+    coord_req_free(req);
+}
+
+/* Everything that can be given up in order; a cell that is still being claimed is simply forgotten: nobody was told of
+ * it. */
+void node_stop(struct node *n, uint32_t deadline_ms)
+{
+    if (n->phase >= NODE_STOPPING)
+        return;
+    log_info("stopping cells=%u deadline_ms=%u", HASH_COUNT(n->cells), deadline_ms);
+    n->phase = NODE_STOPPING;
+    n->stop_ms = node_now(n) + deadline_ms;
+    n->lease.next_ms = 0; /* tell the others at once */
+    struct owned *o, *next;
+    HASH_ITER (hh, n->cells, o, next) {
+        if (o->state < OWN_SERVING)
+            claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "stopping");
+        else if (o->state == OWN_SERVING)
+            flush_release(n, o);
+    }
+}
+
+static void stop_tick(struct node *n)
+{
+    if (node_now(n) >= n->stop_ms) {
+        log_warn("stop_deadline cells=%u", HASH_COUNT(n->cells));
+        n->phase = NODE_GONE;
+        return;
+    }
+    if (HASH_COUNT(n->cells) || !presence_saved(n))
+        return;
+    if (n->left) {
+        n->phase = NODE_GONE;
+        log_info("stopped");
+    } else if (!n->leaving_sent && n->join_retry_ms <= node_now(n)) {
+        n->leaving_sent = true;
+        coord_submit(n->env.coord, coord_req_new(COORD_LEAVE, n->id, on_left, n));
+    }
+}
+
+bool node_stopped(const struct node *n)
+{
+    return n->phase == NODE_GONE;
+}
+
+void node_tick(struct node *n)
+{
+    if (n->phase == NODE_GONE)
+        return;
+    if (!n->joined) {
+        join(n);
+        if (n->phase == NODE_STOPPING)
+            n->phase = NODE_GONE;
+        return;
+    }
+    keep_tick(n);
+    struct owned *o, *next;
+    HASH_ITER (hh, n->cells, o, next) {
+        if (o->state >= OWN_SERVING) {
+            keep_tick_cell(n, o);
+            journal_tick(n, o);
+            flush_tick(n, o);
+        } else {
+            claim_tick(n, o);
+        }
+    }
+    claim_pump(n);
+    journal_pump(n);
+    presence_tick(n);
+    if (n->phase == NODE_STOPPING)
+        stop_tick(n);
+}
+
+/* ---- what others ask ---- */
+
+const char *node_failed(const struct node *n)
+{
+    return n->failed;
+}
+
+const char *node_not_ready(const struct node *n)
+{
+    if (n->failed)
+        return n->failed;
+    if (n->phase >= NODE_STOPPING)
+        return "stopping";
+    if (!n->joined)
+        return "redis: not joined yet";
+    if (n->lease.state != LEASE_HELD)
+        return "redis: the lease is not held";
+    if (n->evicts)
+        return "redis: maxmemory-policy must be noeviction";
+    if (!n->env.store->ops->healthy(n->env.store))
+        return "the store is not answering";
+    return NULL;
+}
+
+void node_stats(const struct node *n, struct node_stats *out)
+{
+    uint64_t now = node_now(n);
+    *out = (struct node_stats){.cells = HASH_COUNT(n->cells), .links = HASH_COUNT(n->links)};
+    for (const struct owned *o = n->cells; o; o = o->hh.next) {
+        out->cells_serving += o->state == OWN_SERVING;
+        out->players += o->players ? players_count(o->players) : 0;
+        out->journal_batches += o->n_kept;
+        out->pending_edits += o->n_pending;
+        if (o->cell && cell_dirty(o->cell) && o->dirty_from_ms && now - o->dirty_from_ms > out->oldest_dirty_ms)
+            out->oldest_dirty_ms = now - o->dirty_from_ms;
+    }
+}
+
+void node_status_json(const struct node *n, struct evbuffer *out)
+{
+    static const char *const phases[] = {"joining", "running", "leaving", "gone"};
+    struct node_stats s;
+    node_stats(n, &s);
+    evbuffer_add_printf(out,
+                        "{\"role\":\"node\",\"id\":\"%016llx\",\"state\":\"%s\",\"lease\":\"%s\",\"generation\":%llu,"
+                        "\"cells\":%u,\"cells_serving\":%u,\"players\":%u,\"links\":%u,\"journal_batches\":%u,"
+                        "\"pending_edits\":%u,\"oldest_dirty_ms\":%llu,\"members\":%u,\"cell\":[",
+                        (unsigned long long)n->id, phases[n->phase], lease_state_text(&n->lease),
+                        (unsigned long long)n->generation, s.cells, s.cells_serving, s.players, s.links,
+                        s.journal_batches, s.pending_edits, (unsigned long long)s.oldest_dirty_ms, n->n_members);
+    for (const struct owned *o = n->cells; o; o = o->hh.next)
+        evbuffer_add_printf(out,
+                            "%s{\"i\":%d,\"j\":%d,\"state\":\"%s\",\"epoch\":%llu,\"n\":%llu,\"rev\":%llu,\"rows\":%zu,"
+                            "\"players\":%u,\"subscribers\":%u,\"journal\":%u}",
+                            o == n->cells ? "" : ",", o->at.i, o->at.j, owned_state_text(o->state),
+                            (unsigned long long)o->epoch, (unsigned long long)o->n,
+                            (unsigned long long)(o->cell ? cell_rev(o->cell) : 0), o->cell ? cell_rows(o->cell) : 0,
+                            o->players ? players_count(o->players) : 0, o->n_subs, o->n_kept);
+    evbuffer_add_printf(out, "]}\n");
+}
