@@ -4,7 +4,7 @@
 
 enum { ITEM_MAX = 63, LIGHT_MAX = 15 };
 
-static bool text_valid(const char *text)
+static bool sign_text_valid(const char *text)
 {
     if (!text)
         return false;
@@ -19,7 +19,7 @@ bool row_valid(const struct row *r)
     if (!block_in_world(r->at.x, r->at.z) || r->at.y <= 0 || r->at.y > BLOCK_Y_MAX)
         return false;
     if (r->kind == ROW_SIGN)
-        return r->w == 0 && r->key == 0 && r->face < SIGN_FACES && text_valid(r->text);
+        return r->w == 0 && r->key == 0 && r->face < SIGN_FACES && sign_text_valid(r->text);
     if (r->face != 0 || r->text || r->w < 0)
         return false;
     /* Items that players may not place (clouds, the odd flower of the terrain) are still blocks that a row may tell of.
