@@ -23,14 +23,45 @@ SQL    := $(patsubst ops/migrations/%.sql,$(B)/gen/%.sql.h,$(wildcard ops/migrat
 LIBS   := $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
 UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEG  := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/test_*.c))
+SIM    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
+SIMLIB := $(filter-out $(SIM:=.o),$(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)))
+FUZZ   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
+SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] tests/*/*.[ch])
+RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all test unit sim integration run bench fuzz format check-format help clean tests-build
+.PHONY: all test unit sim integration run bench fuzz fuzz-run format check-format help clean tests-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway
 
 help: ## what each target does
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
+tests-build: all $(UNIT) $(SIM) $(INTEG) $(BENCH) ## everything that the tests run
+test: tests-build ## unit, simulator and integration tests, with their counts
+	@$(RUN) $(UNIT) $(SIM) $(INTEG)
+unit: $(UNIT) ## one binary per module, milliseconds each
+	@$(RUN) $^
+sim: $(SIM) ## whole clusters on a fake clock; SEED=n replays one
+	@$(RUN) $^
+integration: all $(INTEG) ## the real programs, killed and cut
+	@$(RUN) $(INTEG)
+run: all ## a world on this machine; ARGS="--nodes 5": see ops/up.sh --help
+	@ops/up.sh --no-install $(ARGS)
+bench: all $(BENCH) ## bots against a cluster of its own; ARGS="--bots 500": see --help
+	@$(B)/tests/bench/bench_players $(ARGS)
+fuzz: ## every parser of outside bytes, FUZZ_S=30 seconds each (clang)
+	@$(MAKE) --no-print-directory CC=clang SAN=fuzzer,address,undefined fuzz-run
+fuzz-run: $(FUZZ)
+	@for f in $(notdir $^); do mkdir -p $(B)/corpus/$$f; echo "== $$f"; \
+	$(B)/tests/fuzz/$$f -max_total_time=$(or $(FUZZ_S),30) -timeout=5 -print_final_stats=1 -verbosity=0 \
+	    $(B)/corpus/$$f $(wildcard tests/fuzz/corpus) || exit 1; done
+format: ## clang-format everything in place
+	clang-format -i $(SOURCES)
+check-format: ## fails where clang-format would change something
+	clang-format --dry-run -Werror $(SOURCES)
+clean: ## removes what was built
+	rm -rf $(BUILD)
 
 $(B)/libproto.a: $(call obj,proto) $(GEN:.c=.o)
 $(B)/libnode.a: $(call obj,node)
@@ -40,10 +71,10 @@ $(B)/%.a:
 	@rm -f $@ && ar rcs $@ $^
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
-$(B)/tests/unit/% $(B)/tests/integration/%: LDLIBS += -lcmocka
-$(B)/tests/unit/%: $(B)/tests/unit/%.o $(B)/libtest.a $(LIBS)
+$(UNIT) $(SIM) $(INTEG): LDLIBS += -lcmocka
+$(UNIT) $(INTEG) $(FUZZ) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/tests/integration/%: $(B)/tests/integration/%.o $(B)/libtest.a $(LIBS)
+$(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(B)/node/node $(B)/gateway/gateway:
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -62,5 +93,7 @@ $(B)/gen/%.o: $(B)/gen/%.c
 $(B)/%.o: %.c | $(GEN) $(LUA) $(SQL)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/node/main.o $(B)/gateway/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

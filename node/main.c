@@ -1,0 +1,229 @@
+/* node - owns a part of the world. Reads the settings, builds the parts, runs the loop, leaves in order on SIGTERM. */
+#include <stdio.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "node/node.h"
+#include "proto/base/clock.h"
+#include "proto/base/http.h"
+#include "proto/base/log.h"
+#include "proto/base/loop.h"
+#include "proto/base/metrics.h"
+#include "proto/base/rng.h"
+#include "proto/base/settings.h"
+#include "proto/redis/coord_redis.h"
+#include "proto/wire/links.h"
+
+struct node_conf {
+    NODE_CONF(CONF_MEMBER)
+};
+#define CONF_THIS struct node_conf
+static const struct conf_field fields[] = {NODE_CONF(CONF_FIELD)};
+static const char *const others[] = {GATEWAY_CONF(CONF_NAME) NULL};
+
+enum { EXIT_CONF = 2, EXIT_WORLD = 3, FLUSH_LINKS_MS = 1000 };
+
+struct app {
+    struct node_conf conf;
+    struct loop *loop;
+    struct links *links;
+    struct coord *coord;
+    struct store *store;
+    struct admin_http *admin;
+    struct node *node;
+    int exit_code;
+    uint64_t linger_ms; /* stopped: until when the links may still send what was said last */
+    struct metric *cells, *players, *links_up, *journal, *lag, *pending, *ready;
+};
+
+static uint64_t mono(void *clock)
+{
+    (void)clock;
+    return clock_mono_ms();
+}
+
+static uint64_t unix_s(void *clock)
+{
+    (void)clock;
+    return clock_unix_ms() / 1000;
+}
+
+/* ---- the loop ---- */
+
+static void on_tick(void *arg)
+{
+    struct app *a = arg;
+    node_tick(a->node);
+    if (node_failed(a->node)) {
+        log_error("cannot_run reason=\"%s\"", node_failed(a->node));
+        a->exit_code = EXIT_WORLD;
+        loop_end(a->loop);
+        return;
+    }
+    if (!node_stopped(a->node))
+        return;
+    if (!a->linger_ms)
+        a->linger_ms = clock_mono_ms() + FLUSH_LINKS_MS;
+    if (!links_queued_bytes(a->links) || clock_mono_ms() >= a->linger_ms)
+        loop_end(a->loop);
+}
+
+static void on_stop(void *arg, unsigned nth)
+{
+    struct app *a = arg;
+    (void)nth;
+    node_stop(a->node, a->conf.stop_ms);
+}
+
+/* ---- the admin pages ---- */
+
+static const char *not_ready(void *arg)
+{
+    return node_not_ready(((struct app *)arg)->node);
+}
+
+static void status(void *arg, struct evbuffer *json)
+{
+    node_status_json(((struct app *)arg)->node, json);
+}
+
+static void refresh(void *arg)
+{
+    struct app *a = arg;
+    struct node_stats s;
+    node_stats(a->node, &s);
+    metric_set(a->cells, s.cells_serving);
+    metric_set(a->players, s.players);
+    metric_set(a->links_up, s.links);
+    metric_set(a->journal, s.journal_batches);
+    metric_set(a->lag, (double)s.oldest_dirty_ms / 1e3);
+    metric_set(a->pending, s.pending_edits);
+    metric_set(a->ready, !node_not_ready(a->node));
+}
+
+static void gauges_open(struct app *a)
+{
+    a->cells = metrics_gauge("spotcraft_node_cells", "Cells that this node serves.", NULL);
+    a->players = metrics_gauge("spotcraft_node_players", "Players who stand in them.", NULL);
+    a->links_up = metrics_gauge("spotcraft_node_links", "Links to gateways and other nodes.", NULL);
+    a->journal = metrics_gauge("spotcraft_node_journal_batches", "Batches that the store does not have yet.", NULL);
+    a->lag = metrics_gauge("spotcraft_node_flush_lag_seconds", "Age of the oldest row that the store does not have.", NULL);
+    a->pending = metrics_gauge("spotcraft_node_pending_edits", "Edits that wait for Redis.", NULL);
+    a->ready = metrics_gauge("spotcraft_node_ready", "1 when /readyz says so.", NULL);
+}
+
+/* ---- building ---- */
+
+static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
+{
+    const struct node_conf *c = &a->conf;
+    struct event_base *base = loop_base(a->loop);
+    struct coord_redis_conf redis = {.base = base,
+                                     .dns = loop_dns(a->loop),
+                                     .url = c->redis,
+                                     .world = c->world,
+                                     .deadline_ms = c->redis_deadline_ms};
+    if (coord_redis_open(&redis, &a->coord, why, why_bytes) != ERR_OK)
+        return false;
+    if (store_open(c->store, base, loop_dns(a->loop), CELL_CHUNKS, &a->store, why, why_bytes) != ERR_OK)
+        return false;
+
+    struct node_settings set;
+    node_settings_default(&set);
+    set.lease_ms = c->lease_ms;
+    set.flush_ms = c->flush_ms;
+    set.tick_ms = c->tick_ms;
+    set.idle_cell_ms = c->idle_cell_ms;
+    set.places_ms = c->places_ms;
+    set.cell_pending_max = c->cell_pending_max;
+    snprintf(set.pool, sizeof set.pool, "%s", c->pool);
+
+    struct links_conf links;
+    links_conf_default(&links);
+    links.base = base;
+    links.dns = loop_dns(a->loop);
+    links.role = ROLE_NODE;
+    links.incarnation = id;
+    links.world = c->world;
+    links.secret = c->secret;
+    links.listen = c->listen;
+    if (links_new(&links, &node_net_events, NULL, &a->links, why, why_bytes) != ERR_OK)
+        return false;
+    const char *colon = strrchr(c->listen, ':');
+    if (c->advertise[0])
+        snprintf(set.address, sizeof set.address, "%s", c->advertise);
+    else
+        snprintf(set.address, sizeof set.address, "%.*s:%d", (int)(colon ? colon - c->listen : 0), c->listen,
+                 links_port(a->links));
+    struct node_env env = {.net = &links_net_ops,
+                           .net_ctx = a->links,
+                           .coord = a->coord,
+                           .store = a->store,
+                           .now_ms = mono,
+                           .unix_s = unix_s,
+                           .seed = id};
+    a->node = node_new(id, &set, &env);
+    links_set_owner(a->links, a->node);
+
+    static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
+    a->admin = admin_http_open(base, c->admin, &admin, a, why, why_bytes);
+    if (!a->admin)
+        return false;
+    log_info("node_started version=%s world=%s peers=%s admin_port=%u", VERSION, c->world, set.address,
+             admin_http_port(a->admin));
+    return true;
+}
+
+/* Redis and the store answer what is still open, so the node goes after them. */
+static void tear_down(struct app *a)
+{
+    admin_http_close(a->admin);
+    links_free(a->links);
+    coord_redis_close(a->coord);
+    store_close(a->store);
+    node_free(a->node);
+    loop_free(a->loop);
+    metrics_free();
+}
+
+int main(int argc, char **argv)
+{
+    static struct app app;
+    static const struct conf_table table = {.program = "node",
+                                            .version = VERSION,
+                                            .about = "owns a part of a spotcraft world",
+                                            .fields = fields,
+                                            .n_fields = sizeof fields / sizeof *fields,
+                                            .settings_bytes = sizeof(struct node_conf),
+                                            .others = others};
+    char why[CONF_WHY_BYTES] = "";
+    extern char **environ;
+    enum conf_result r = conf_read(&table, &app.conf, argc, argv, environ, stdout, why);
+    if (r == CONF_EXIT_OK)
+        return 0;
+    if (r == CONF_EXIT_BAD || log_level_parse(app.conf.log_level) < 0) {
+        fprintf(stderr, "node: %s\n", r == CONF_EXIT_BAD ? why : "log_level: not error, warn, info or debug");
+        return EXIT_CONF;
+    }
+    struct rng os;
+    rng_seed_os(&os);
+    uint64_t id = rng_u64(&os) | 1;
+    char tag[32];
+    snprintf(tag, sizeof tag, "node=%016llx", (unsigned long long)id);
+    log_set_tag(tag);
+    log_set_level((enum log_level)log_level_parse(app.conf.log_level));
+    loop_raise_file_limit();
+    conf_log(&table, &app.conf);
+    static const struct loop_ops ops = {.tick = on_tick, .stop = on_stop};
+    app.loop = loop_new(&ops, &app);
+    gauges_open(&app);
+    if (build(&app, id, why, sizeof why)) {
+        loop_run(app.loop);
+    } else {
+        log_error("cannot_start reason=\"%s\"", why);
+        app.exit_code = EXIT_CONF;
+    }
+    tear_down(&app);
+    return app.exit_code;
+}
