@@ -1,0 +1,219 @@
+# lib.sh - what up.sh, down.sh and test.sh share: packages, ports, processes, the admin pages.
+#
+# A process that we start is written down in DIR/run/NAME.pid as "pid start-time": a pid alone may belong to somebody else
+# by the time that it is read. Sourced by bash with set -euo pipefail.
+# shellcheck shell=bash disable=SC2034,SC2154 # what is set here is used by its includers, and the other way round
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+packages_build=(build-essential pkg-config git libevent-dev libhiredis-dev libpq-dev libprotobuf-c-dev
+    protobuf-c-compiler libsqlite3-dev libssl-dev uthash-dev)
+packages_run=(redis-server)
+packages_postgres=(postgresql postgresql-client)
+packages_test=(libcmocka-dev)
+packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind)
+
+say() {
+    printf '%s\n' "$*"
+}
+
+die() {
+    printf '%s: %s\n' "$(basename "$0")" "$*" >&2
+    exit 1
+}
+
+# ---- packages ----
+
+installed() {
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "needs root to run: $* (there is no sudo here)"
+    fi
+}
+
+# The packages of redis and postgresql start services of the system. Nobody asked for those: they are kept from starting
+# now and at the next boot, and PostgreSQL from making a database of its own.
+install_missing() {
+    local missing=() p
+    for p in "$@"; do
+        installed "$p" || missing+=("$p")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    command -v apt-get >/dev/null || die "please install: ${missing[*]} (no apt-get here)"
+    say "installing: ${missing[*]}"
+    # shellcheck disable=SC2016
+    as_root env DEBIAN_FRONTEND=noninteractive bash -euc '
+        policy=/usr/sbin/policy-rc.d conf=/etc/postgresql-common/createcluster.conf made= kept=
+        tidy() {
+            [ -z "$made" ] || rm -f "$policy"
+            [ -z "$kept" ] || mv -f "$kept" "$conf"
+        }
+        trap tidy EXIT
+        if [ ! -e "$policy" ]; then
+            made=yes
+            printf "#!/bin/sh\nexit 101\n" > "$policy"
+            chmod 755 "$policy"
+        fi
+        apt-get -qq update
+        case " $* " in *" postgresql "*)
+            apt-get -qq -y --no-install-recommends install postgresql-common
+            kept=$(mktemp "$conf.XXXXXX")
+            cp -p "$conf" "$kept"
+            echo "create_main_cluster = false" >> "$conf"
+        esac
+        apt-get -qq -y --no-install-recommends install "$@"
+        for service in redis-server postgresql; do
+            case " $* " in *" $service "*)
+                ! command -v systemctl >/dev/null || systemctl -q disable "$service" 2>/dev/null || true
+            esac
+        done' install "${missing[@]}" >/dev/null || die "apt-get could not install: ${missing[*]}"
+}
+
+# ---- ports ----
+
+# The inode of the socket that listens on a port; nothing when there is none.
+port_inode() {
+    awk -v port="$(printf ':%04X' "$1")" \
+        '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+port_busy() {
+    [ -n "$(port_inode "$1")" ]
+}
+
+# "redis-server (pid 123)" or what else can be said about who listens on a port.
+port_holder() {
+    local inode fd pid
+    inode=$(port_inode "$1")
+    for fd in /proc/[0-9]*/fd/*; do
+        if [ "$(readlink "$fd" 2>/dev/null)" = "socket:[$inode]" ]; then
+            pid=${fd#/proc/}
+            pid=${pid%%/*}
+            say "$(cat "/proc/$pid/comm") (pid $pid)"
+            return
+        fi
+    done
+    say "a process of another user; to see which: sudo ss -ltnp 'sport = :$1'"
+}
+
+# free_port FROM VARIABLE: the first port from there on that nobody listens on and that we have not given out.
+declare -A ports_given=()
+free_port() {
+    local -n into=$2
+    into=$1
+    while port_busy "$into" || [ -n "${ports_given[$into]:-}" ]; do
+        into=$((into + 1))
+    done
+    ports_given+=(["$into"]=yes)
+}
+
+# ---- processes ----
+
+start_time() {
+    local stat
+    stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+    read -r -a stat <<<"${stat##*) }" # the name before it may contain blanks
+    say "${stat[19]}"
+}
+
+# Its pid, if the process of that name still is the one that we started.
+running() {
+    local pid time
+    read -r pid time 2>/dev/null <"$dir/run/$1.pid" || return 1
+    [ "$(start_time "$pid")" = "$time" ] || return 1
+    # A zombie has ended; only its parent has not looked yet.
+    ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null || return 1
+    say "$pid"
+}
+
+# Names of what is written down, in the order given: running_names 'gateway*' 'node*' ...
+running_names() {
+    local pattern f
+    for pattern in "$@"; do
+        for f in "$dir"/run/$pattern.pid; do
+            [ -e "$f" ] || continue
+            f=$(basename "$f" .pid)
+            running "$f" >/dev/null && say "$f"
+        done
+    done
+    return 0
+}
+
+# launch NAME PROGRAM ARGS...: in a session of its own, so that Ctrl-C reaches only us and we can stop things in order.
+launch() {
+    local name=$1 pid time
+    shift
+    [ ! -e "$dir/log/$name.log" ] || mv -f "$dir/log/$name.log" "$dir/log/$name.log.1"
+    setsid "$@" >"$dir/log/$name.log" 2>&1 </dev/null 9>&- &
+    pid=$!
+    time=$(start_time "$pid") || die "$name ended at once; see $dir/log/$name.log"
+    say "$pid $time" >"$dir/run/$name.pid"
+}
+
+# wait_for SECONDS WHAT NAME COMMAND...: until the command succeeds, as long as the process of that name runs.
+wait_for() {
+    local deadline=$((SECONDS + $1)) what=$2 name=$3
+    shift 3
+    until "$@" >/dev/null 2>&1; do
+        running "$name" >/dev/null || { tail -n 20 "$dir/log/$name.log" >&2; die "$what: $name ended, see $dir/log/$name.log"; }
+        [ $SECONDS -lt $deadline ] || { tail -n 20 "$dir/log/$name.log" >&2; die "$what: not within the time; see $dir/log"; }
+        sleep 0.1
+    done
+}
+
+# stop_all SIGNAL SECONDS PATTERN: a signal to all of a kind at once; after the deadline they are killed, which loses nothing
+# that was acknowledged.
+stop_all() {
+    local signal=$1 deadline=$((SECONDS + $2)) pattern=$3 name pid
+    for name in $(running_names "$pattern"); do
+        if pid=$(running "$name"); then kill -s "$signal" "$pid" 2>/dev/null || true; fi
+    done
+    for name in $(running_names "$pattern"); do
+        while pid=$(running "$name"); do
+            if [ $SECONDS -ge $deadline ]; then
+                say "$name does not stop, killing it"
+                kill -s KILL "$pid" 2>/dev/null || true
+            fi
+            sleep 0.05
+        done
+    done
+    for name in "$dir"/run/$pattern.pid; do
+        rm -f "$name"
+    done
+}
+
+# Gateways first, so that no edit comes in any more; nodes then flush to the store and release; Redis and the store last.
+stop_world() {
+    stop_all TERM "$gateway_stop_s" 'gateway*'
+    stop_all TERM "$node_stop_s" 'node*'
+    stop_all TERM 20 'redis'
+    stop_all INT 20 'postgres' # a fast shutdown
+}
+gateway_stop_s=10
+node_stop_s=60
+
+# ---- admin pages ----
+
+# http_get PORT PATH: the body on stdout; fails unless the answer is 200.
+http_get() {
+    # shellcheck disable=SC2016
+    timeout 3 bash -c '
+        exec 3<>"/dev/tcp/127.0.0.1/$1"
+        printf "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$2" >&3
+        read -r _ status _ <&3
+        while read -r line <&3 && [ "$line" != $'"'\\r'"' ]; do :; done
+        cat <&3
+        [ "$status" = 200 ]' http_get "$1" "$2" 2>/dev/null
+}
+
+# metric NAME: the sum of its samples in the Prometheus text on stdin, 0 when there is none.
+metric() {
+    awk -v name="$1" '{ n = $1; sub(/\{.*/, "", n) } n == name { sum += $NF } END { printf "%.0f\n", sum }'
+}

@@ -1,0 +1,238 @@
+#!/usr/bin/env bash
+# Starts a whole world on this machine: redis-server, a store, nodes and gateways, all private to one directory.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+
+usage() {
+    cat <<EOF
+usage: ops/up.sh [options]
+
+Installs what is missing (apt), builds, starts a world and shows its pulse until Ctrl-C, which stops everything cleanly.
+
+  --port PORT       where players connect (4080)
+  --dir DIR         all state and logs, kept between runs (spotcraft-world)
+  --nodes N         how many nodes (3)
+  --gateways N      how many gateways, all on the one port (1)
+  --store STORE     sqlite (the default), postgres: a private server in DIR, or the URL of one:
+                    sqlite:PATH, postgres://user:password@host:port/db
+  --fsync HOW       of Redis's journal: everysec (the default; a kill loses nothing, a power cut up to a second), always
+  --detach          return once the world is ready; ops/down.sh stops it
+  --no-install      never call apt
+  --help
+EOF
+}
+
+port=4080 dir=$top/spotcraft-world nodes=3 gateways=1 store=sqlite fsync=everysec detach='' install=yes
+
+number() {
+    if ! [[ $2 =~ ^[0-9]{1,5}$ ]] || [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
+        die "$1 takes a number from $3 to $4, not '$2'"
+    fi
+}
+
+while [ $# -gt 0 ]; do
+    case $1 in
+    --port | --dir | --nodes | --gateways | --store | --fsync)
+        [ $# -ge 2 ] || die "$1 needs a value; see --help"
+        declare "${1#--}=$2"
+        shift
+        ;;
+    --detach) detach=yes ;;
+    --no-install) install='' ;;
+    --help | -h)
+        usage
+        exit 0
+        ;;
+    *) die "unknown option '$1'; see --help" ;;
+    esac
+    shift
+done
+number --port "$port" 1 65535
+number --nodes "$nodes" 1 64
+number --gateways "$gateways" 1 64
+case $fsync in everysec | always) ;; *) die "--fsync takes everysec or always, not '$fsync'" ;; esac
+case $store in sqlite | postgres | sqlite:?* | postgres://?* | postgresql://?*) ;; *) die "--store takes sqlite, postgres or a URL" ;; esac
+
+prepare_dir() {
+    umask 077
+    mkdir -p "$dir/run" "$dir/log" || die "cannot make $dir"
+    dir=$(cd "$dir" && pwd)
+    [ ${#dir} -le 85 ] || die "$dir is too long a path for Redis's socket in it; choose a shorter --dir"
+    exec 9>"$dir/lock"
+    flock -n 9 || die "another up.sh works in $dir; to stop that world: ops/down.sh --dir $dir"
+    local others
+    others=$(running_names '*')
+    [ -z "$others" ] || die "a world runs in $dir already ($(tr '\n' ' ' <<<"$others")); to stop it: ops/down.sh --dir $dir"
+    rm -f "$dir"/run/*
+    if port_busy "$port"; then
+        die "port $port is taken by $(port_holder "$port"); stop that, or choose another --port"
+    fi
+    ports_given+=(["$port"]=yes)
+    if [ ! -s "$dir/secret" ]; then
+        head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n' >"$dir/secret"
+    fi
+    SPOTCRAFT_SECRET=$(cat "$dir/secret")
+    export SPOTCRAFT_SECRET
+}
+
+build() {
+    say "building"
+    make -s -C "$top" -j"$(nproc)" || die "the build failed"
+}
+
+start_redis() {
+    mkdir -p "$dir/redis"
+    launch redis redis-server --port 0 --unixsocket "$dir/run/redis.sock" --unixsocketperm 700 --dir "$dir/redis" \
+        --save '' --appendonly yes --appendfsync "$fsync" --maxmemory-policy noeviction --daemonize no
+    wait_for 60 "redis-server" redis redis-cli -s "$dir/run/redis.sock" -e ping
+    export SPOTCRAFT_REDIS=unix:$dir/run/redis.sock
+}
+
+# PostgreSQL refuses to run as root; then its package's own user runs it.
+as_postgres() {
+    if [ "$(id -u)" = 0 ]; then
+        setpriv --reuid=postgres --regid=postgres --init-groups "$@"
+    else
+        "$@"
+    fi
+}
+
+start_postgres() {
+    local bin data=$dir/postgres newest postgres_port=''
+    bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
+    [ -x "$bin/initdb" ] || die "no PostgreSQL server in /usr/lib/postgresql"
+    if [ "$(id -u)" = 0 ]; then
+        chmod 711 "$dir"
+        as_postgres test -x "$dir" || die "the user postgres cannot enter $dir; choose another --dir"
+    fi
+    if [ ! -s "$data/PG_VERSION" ]; then
+        say "making a database"
+        mkdir -p "$data"
+        head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n' >"$dir/postgres.password"
+        [ "$(id -u)" != 0 ] || chown postgres:postgres "$data"
+        as_postgres "$bin/initdb" -D "$data" -U spotcraft --auth=scram-sha-256 --pwfile=/dev/stdin --encoding=UTF8 --locale=C \
+            <"$dir/postgres.password" >"$dir/log/initdb.log" 2>&1 || die "initdb failed, see $dir/log/initdb.log"
+    fi
+    newest=$(cat "$data/PG_VERSION")
+    bin=/usr/lib/postgresql/$newest/bin
+    [ -x "$bin/postgres" ] || die "the database in $data is of PostgreSQL $newest, which is not installed"
+    free_port 15432 postgres_port
+    # Killed, it leaves its pid behind, which may be anybody's by now. That none of ours runs we know.
+    rm -f "$data/postmaster.pid"
+    PGPASSWORD=$(cat "$dir/postgres.password")
+    export PGPASSWORD
+    if [ "$(id -u)" = 0 ]; then
+        set -- setpriv --reuid=postgres --regid=postgres --init-groups "$bin/postgres"
+    else
+        set -- "$bin/postgres"
+    fi
+    launch postgres "$@" -D "$data" -p "$postgres_port" -c listen_addresses=127.0.0.1 -c unix_socket_directories=
+    local url=127.0.0.1:$postgres_port/postgres
+    wait_for 60 "postgres" postgres psql -X -q "postgres://spotcraft@$url" -c 'select 1'
+    "$top/ops/migrate.sh" "postgres://spotcraft@$url" >"$dir/log/migrate.log" 2>&1 ||
+        { cat "$dir/log/migrate.log" >&2; die "the migration failed"; }
+    export SPOTCRAFT_STORE=postgres://spotcraft:$PGPASSWORD@$url
+    unset PGPASSWORD
+}
+
+start_store() {
+    case $store in
+    sqlite) export SPOTCRAFT_STORE=sqlite:$dir/world.db ;;
+    postgres) start_postgres ;;
+    sqlite:*) export SPOTCRAFT_STORE=$store ;;
+    *)
+        "$top/ops/migrate.sh" "$store" || die "the migration failed"
+        export SPOTCRAFT_STORE=$store
+        ;;
+    esac
+}
+
+names=()
+declare -A admin=()
+start_programs() {
+    local i peer='' a='' bin=$top/build/release
+    export SPOTCRAFT_WORLD=world
+    for ((i = 0; i < nodes; i++)); do
+        free_port 14080 peer
+        free_port 9110 a
+        launch "node$i" "$bin/node/node" --listen "127.0.0.1:$peer" --advertise "127.0.0.1:$peer" --admin "127.0.0.1:$a"
+        names+=("node$i") admin[node$i]=$a
+    done
+    for ((i = 0; i < gateways; i++)); do
+        free_port 9100 a
+        launch "gateway$i" "$bin/gateway/gateway" --listen "0.0.0.0:$port" --admin "127.0.0.1:$a" --stop-ms 3000
+        names+=("gateway$i") admin[gateway$i]=$a
+    done
+    for i in "${names[@]}"; do
+        wait_for 60 "waiting until the world is ready" "$i" http_get "${admin[$i]}" /readyz
+    done
+}
+
+tell() {
+    local name
+    say
+    say "The world is ready."
+    say "  join:    craft <this machine> $port        (the Craft client; in a running one: /online HOST $port)"
+    for name in "${names[@]}"; do
+        printf '  %-8s http://127.0.0.1:%s/   log: %s\n' "$name:" "${admin[$name]}" "$dir/log/$name.log"
+    done
+    say
+}
+
+# One line: who plays, who owns how much, what is built.
+pulse() {
+    local name text players=0 cells='' edits=0
+    for name in "${names[@]}"; do
+        if ! running "$name" >/dev/null; then
+            cells+=" $name:dead"
+            continue
+        fi
+        text=$(http_get "${admin[$name]}" /metrics) || { cells+=" $name:silent"; continue; }
+        case $name in
+        gateway*) players=$((players + $(metric spotcraft_gateway_players <<<"$text"))) ;;
+        node*)
+            cells+=" $name:$(metric spotcraft_node_cells <<<"$text")"
+            edits=$((edits + $(metric spotcraft_edits_acknowledged_total <<<"$text")))
+            ;;
+        esac
+    done
+    printf '%s  players %d  cells%s  edits/s %d\n' "$(date +%T)" "$players" "$cells" \
+        $((edits > edits_before ? edits - edits_before : 0))
+    edits_before=$edits
+}
+edits_before=0
+
+stopping() {
+    trap '' INT TERM
+    say
+    say "stopping"
+    stop_world
+    say "stopped; the world is kept in $dir"
+}
+
+prepare_dir
+if [ "$install" ]; then
+    install_missing "${packages_build[@]}" "${packages_run[@]}"
+    [ "$store" != postgres ] || install_missing "${packages_postgres[@]}"
+    case $store in postgres*://*) install_missing postgresql-client ;; esac
+fi
+build
+trap 'stopping; exit 1' EXIT # whatever goes wrong from here on leaves nothing behind
+trap 'exit 1' INT TERM
+start_redis
+start_store
+start_programs
+tell
+if [ "$detach" ]; then
+    trap - EXIT INT TERM
+    say "to stop it: ops/down.sh --dir $dir"
+    exit 0
+fi
+trap 'stopping; trap - EXIT; exit 0' INT TERM
+while [ -n "$(running_names 'gateway*' 'node*')" ]; do
+    pulse
+    sleep 1 &
+    wait $! || true # a wait is interrupted by the signal at once, sleep itself is not
+done
+say "nothing runs any more"
