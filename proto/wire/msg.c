@@ -70,7 +70,6 @@ const char *refusal_text(enum refusal r)
         [REFUSED_NO_BLOCK] = "Lights must be placed on a block.",
         [REFUSED_LIGHT] = "Invalid light value.",
         [REFUSED_SIGN] = "",
-        [REFUSED_BUSY] = "The world is busy, please try again.",
     };
     return r < REFUSALS ? text[r] : "";
 }
