@@ -313,10 +313,26 @@ struct ref {
     uint16_t chunk, kind;
 };
 
-static int by_rev(const void *a, const void *b)
+/* Radix sort, as a gap may be the whole of a large cell: all revs are within (above, newest], so few rounds are needed.
+ */
+static struct ref *sort_by_rev(struct ref *refs, size_t n, uint64_t above, uint64_t newest)
 {
-    const struct ref *x = a, *y = b;
-    return (x->rev > y->rev) - (x->rev < y->rev);
+    enum { DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS };
+    struct ref *other = mem_array(n, sizeof *other);
+    for (unsigned shift = 0; shift < 64 && (newest - above) >> shift; shift += DIGIT_BITS) {
+        size_t from[DIGITS + 1] = {0};
+        for (size_t k = 0; k < n; k++)
+            from[((refs[k].rev - above) >> shift & (DIGITS - 1)) + 1]++;
+        for (unsigned d = 1; d < DIGITS; d++)
+            from[d] += from[d - 1];
+        for (size_t k = 0; k < n; k++)
+            other[from[(refs[k].rev - above) >> shift & (DIGITS - 1)]++] = refs[k];
+        struct ref *swap = refs;
+        refs = other;
+        other = swap;
+    }
+    free(other);
+    return refs;
 }
 
 void cell_rows_above(const struct cell *c, uint64_t rev, cell_each *each, void *arg)
@@ -337,7 +353,7 @@ void cell_rows_above(const struct cell *c, uint64_t rev, cell_each *each, void *
         }
     }
     if (n)
-        qsort(refs, n, sizeof *refs, by_rev);
+        refs = sort_by_rev(refs, n, rev, c->rev);
     for (size_t k = 0; k < n; k++)
         give(c->chunks[refs[k].chunk], refs[k].kind, refs[k].number, each, arg);
     free(refs);

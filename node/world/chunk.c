@@ -346,6 +346,10 @@ static void tidy_dirty(struct chunk *c)
             p->bits &= ~(uint32_t)QUEUED;
     }
     c->dirty.n = kept;
+    if (kept == 0) { /* a quiet chunk keeps no memory for it */
+        free(c->dirty.v);
+        c->dirty = (struct list){0};
+    }
 }
 
 void chunk_flushed(struct chunk *c, const struct row *r)
