@@ -228,10 +228,10 @@ static void read_file(struct reader *r, const char *path)
 /* ---- the environment ---- */
 
 /* Kubernetes tells each pod of its services in variables like SPOTCRAFT_GATEWAY_PORT_4080_TCP=tcp://10.0.0.1:4080.
- * With a service of a fitting name they look like settings. No setting looks like that. */
+ * For a service of a fitting name that looks like a setting of ours, and need not stop anything: no setting has such
+ * a name, or an address with such a scheme. */
 static bool from_kubernetes(const char *name, size_t len, const char *value)
 {
-    /* ..._PORT and ..._PORT_4080_TCP are addresses; ..._PORT_4080_TCP_ADDR, _PORT and _PROTO are not. */
     if (strncmp(value, "tcp://", 6) == 0 || strncmp(value, "udp://", 6) == 0)
         return true;
     return memmem(name, len, "_SERVICE_HOST", 13) || memmem(name, len, "_SERVICE_PORT", 13) ||

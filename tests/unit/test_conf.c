@@ -241,15 +241,10 @@ static void kubernetes_own_variables_are_let_pass(void **state)
 static void a_broken_file_stops_the_start(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"flush_ms\n",
-                                      "= 5\n",
-                                      "flush_ms 5\n",
-                                      "pool = \"open\n",
-                                      "pool = \"a\" b\n",
-                                      "flush_ms = 1\nflush-ms = 2\n",
-                                      "pool = a\x01"
-                                      "b\n",
-                                      "flush_ms =\n"};
+    static const char *const bad[] = {"flush_ms\n",       "= 5\n",
+                                      "flush_ms 5\n",     "pool = \"open\n",
+                                      "pool = \"a\" b\n", "flush_ms = 1\nflush-ms = 2\n",
+                                      "pool = a\x01z\n",  "flush_ms =\n"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         write_file(bad[i]);
         assert_int_equal(read_file_only(), CONF_EXIT_BAD);

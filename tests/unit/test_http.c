@@ -212,15 +212,19 @@ static void huge_headers_are_refused(void **state)
     free(huge);
 }
 
-/* A body that nobody asked for is not read for ever. */
+/* A body that nobody asked for is not read until the deadline. */
 static void an_endless_body_is_cut_off(void **state)
 {
     (void)state;
-    enum { BYTES = 8 << 20 };
-    char *huge = calloc(1, BYTES);
-    strcpy(huge, "POST / HTTP/1.1\r\n\r\n");
-    exchange_on(dial(), huge, BYTES); /* returns as the server closed, long before its deadline */
-    free(huge);
+    static char bytes[4096] = "POST / HTTP/1.1\r\n\r\n";
+    admin_http_set_life(http, 10 * WAIT_MS);
+    uint64_t deadline = clock_mono_ms() + WAIT_MS;
+    int fd = dial();
+    do {
+        assert_true(clock_mono_ms() < deadline);
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    } while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) >= 0 || errno == EAGAIN);
+    close(fd);
     assert_memory_equal(ask("GET /healthz HTTP/1.1\r\n\r\n"), "HTTP/1.1 200 ", 13);
 }
 
@@ -256,7 +260,7 @@ static void a_slow_request_ends_at_the_deadline(void **state)
         if (n == 0 || (n < 0 && errno != EAGAIN))
             break;
     }
-    assert_true(clock_mono_ms() - start >= 150);
+    assert_in_range(clock_mono_ms() - start, 150, 5000);
     close(fd);
 }
 
