@@ -523,6 +523,12 @@ void bot_move(struct bot *b, const struct place *p)
     ask_view(b);
 }
 
+void bot_set_view(struct bot *b, int view)
+{
+    b->conf.view = view;
+    b->centred = false;
+}
+
 void bot_block(struct bot *b, int32_t x, int32_t y, int32_t z, int w)
 {
     struct block_pos at = {x, y, z};

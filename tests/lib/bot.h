@@ -59,6 +59,7 @@ void bot_send(struct bot *b, const char *fmt, ...) __attribute__((format(printf,
 void bot_send_bytes(struct bot *b, const void *data, size_t len);
 /* Sends P and asks for chunks that came into view. */
 void bot_move(struct bot *b, const struct place *p);
+void bot_set_view(struct bot *b, int view); /* from the next move on, as /view does */
 void bot_ask_chunk(struct bot *b, struct chunk_pos c);
 /* Applied to what the bot remembers at once, as the client does. */
 void bot_block(struct bot *b, int32_t x, int32_t y, int32_t z, int w);

@@ -125,11 +125,16 @@ static struct member *add_member(struct cluster *c, bool gateway)
     return m;
 }
 
-bool cluster_add_node(struct cluster *c)
+struct member *cluster_new_node(struct cluster *c)
 {
     if (c->n_nodes == CLUSTER_MEMBERS_MAX)
-        return false;
-    struct member *m = add_member(c, false);
+        abort(); /* the caller's mistake */
+    return add_member(c, false);
+}
+
+bool cluster_add_node(struct cluster *c)
+{
+    struct member *m = cluster_new_node(c);
     return member_start(m) && member_wait_ready(m, CLUSTER_READY_MS);
 }
 

@@ -50,7 +50,8 @@ struct cluster *cluster_new(const char *name, const struct cluster_conf *conf);
 void cluster_free(struct cluster *c); /* kills all; NULL is fine */
 void cluster_passed(struct cluster *c);
 
-bool cluster_add_node(struct cluster *c); /* one more, waits until it is ready */
+struct member *cluster_new_node(struct cluster *c); /* one more, not started; at most CLUSTER_MEMBERS_MAX */
+bool cluster_add_node(struct cluster *c);           /* one more, started, waits until it is ready */
 bool cluster_ready(struct cluster *c, unsigned ms);
 void cluster_kill(struct cluster *c);    /* everything, SIGKILL */
 bool cluster_restart(struct cluster *c); /* after cluster_kill(): everything, over the same data */
