@@ -2,8 +2,11 @@
  *
  * Listens (a node), dials, and proves: each side opens with Hello, answers the other's nonce with an HMAC-SHA256 over both nonces
  * under the world's secret, and is up() only when world, cell size, schema and proof are right. Until then a link gets 5 s and
- * 1 KiB. Afterwards pings find the dead within a few seconds; queues are bounded; a bad frame closes the link with a reason.
- * Frames are peer.h's. Names resolve by evdns, never blocking. One thread. */
+ * 1 KiB, and there are at most 256 such. Afterwards pings find the dead within a few seconds; queues are bounded; a bad frame closes the link with a reason.
+ * Frames are peer.h's. Names resolve by evdns, never blocking. One thread.
+ *
+ * failed() says refused also when another incarnation answered at a node's address and proved itself: the one that was dialled
+ * has lost its port, and with it its process. hold() lets links go on that are still proving themselves. */
 #ifndef PROTO_WIRE_LINKS_H
 #define PROTO_WIRE_LINKS_H
 
@@ -25,6 +28,7 @@ struct links_conf {
     uint32_t queue_bytes_max; /* 64 MiB: a link with more unsent is closed */
     uint32_t ping_ms;        /* 1000; dead after four without a sign of life */
     uint32_t dial_ms;        /* 2000: deadline of connect and proof together */
+    uint32_t proof_ms;       /* 5000: deadline of the proof of one who dialled us */
 };
 void links_conf_default(struct links_conf *c);
 
