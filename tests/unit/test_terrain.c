@@ -114,6 +114,23 @@ static void one_block_is_the_same_as_in_its_whole_chunk(void **state)
     }
 }
 
+/* Two trees that grow into each other are rare: the later one's leaves take the earlier one's trunk. */
+static void trees_that_overlap_are_the_same(void **state)
+{
+    (void)state;
+    static struct whole c;
+    static const int32_t chunks[][2] = {{6, 34}, {13, 73}, {21, 65}, {22, 18}, {30, 10}, {37, 49}};
+    for (unsigned k = 0; k < sizeof chunks / sizeof *chunks; k++) {
+        generate(&c, chunks[k][0], chunks[k][1]);
+        for (int32_t dx = 16; dx < CHUNK_SIZE; dx++) {
+            for (int32_t y = 12; y < 40; y++) {
+                for (int32_t dz = 12; dz < CHUNK_SIZE; dz++)
+                    same_block(&c, dx, y, dz);
+            }
+        }
+    }
+}
+
 static void random_blocks_of_many_chunks_are_the_same(void **state)
 {
     (void)state;
@@ -179,6 +196,7 @@ int main(void)
         cmocka_unit_test(noise_has_the_clients_values),
         cmocka_unit_test(whole_chunks_are_written_as_the_client_writes_them),
         cmocka_unit_test(one_block_is_the_same_as_in_its_whole_chunk),
+        cmocka_unit_test(trees_that_overlap_are_the_same),
         cmocka_unit_test(random_blocks_of_many_chunks_are_the_same),
         cmocka_unit_test(the_edge_of_the_world_has_ground),
         cmocka_unit_test(a_block_costs_microseconds),
