@@ -394,6 +394,11 @@ enum err links_new(const struct links_conf *c, const struct net_events *events, 
     return ERR_OK;
 }
 
+void links_set_owner(struct links *l, void *owner)
+{
+    l->owner = owner;
+}
+
 void links_free(struct links *l)
 {
     if (!l)

@@ -36,6 +36,8 @@ struct links;
 /* ERR_BAD: the listen address; ERR_IO: cannot bind (*why says which and why). events is called with owner. */
 enum err links_new(const struct links_conf *c, const struct net_events *events, void *owner, struct links **out,
                    char *why, size_t why_bytes);
+/* For an owner that can only be made once the links are: before the loop runs. */
+void links_set_owner(struct links *l, void *owner);
 void links_free(struct links *l); /* closes all; no down() is called any more */
 extern const struct net_ops links_net_ops; /* ctx: struct links * */
 int links_port(const struct links *l);     /* the port that it listens on; 0: none */
