@@ -148,10 +148,10 @@ struct neighbour {
     uint64_t id;
     char address[COORD_ADDRESS_MAX + 1];
     bool member; /* in the last list of the living */
-    bool dialing;
     bool proven;   /* was linked: a refusal is its death */
     uint64_t link; /* 0: none */
     uint64_t retry_ms;
+    uint32_t dial_ms; /* the wait before the next dial: doubles */
     UT_hash_handle hh;
 };
 

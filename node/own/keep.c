@@ -20,7 +20,8 @@ enum {
     RESTORE_RETRY_MS = 100,
     CHECK_CELLS = 512,
     DIRTY_WALK_MS = 5000,
-    DIAL_MS = 500,
+    DIAL_FIRST_MS = 20, /* a process that is being killed may still accept for a moment */
+    DIAL_MAX_MS = 500,
     DIALING_MS = 5000 /* a dial that was never answered */
 };
 
@@ -255,7 +256,6 @@ static void neighbours_tick(struct node *n)
     for (struct neighbour *b = n->neighbours; b; b = b->hh.next) {
         if (b->link || !b->member || (!b->proven && n->id > b->id) || b->retry_ms > now)
             continue;
-        b->dialing = true;
         b->retry_ms = now + DIALING_MS;
         n->env.net->dial(n->env.net_ctx, b->id, b->address);
     }
@@ -269,7 +269,7 @@ void keep_link_up(struct node *n, uint64_t link, uint64_t peer)
         b->id = peer;
         HASH_ADD(hh, n->neighbours, id, sizeof b->id, b);
     }
-    b->dialing = false;
+    b->dial_ms = 0;
     b->proven = true;
     b->link = link;
 }
@@ -291,8 +291,10 @@ void keep_dial_failed(struct node *n, uint64_t peer, bool refused)
     struct neighbour *b = neighbour(n, peer);
     if (!b || b->link)
         return;
-    b->dialing = false;
-    b->retry_ms = node_later(n, DIAL_MS);
+    b->dial_ms = b->dial_ms ? 2 * b->dial_ms : DIAL_FIRST_MS;
+    if (b->dial_ms > DIAL_MAX_MS)
+        b->dial_ms = DIAL_MAX_MS;
+    b->retry_ms = node_later(n, b->dial_ms);
     if (refused && b->proven && b->member)
         bury(n, peer);
 }
