@@ -193,7 +193,7 @@ pulse() {
         gateway*) players=$((players + $(metric spotcraft_gateway_players <<<"$text"))) ;;
         node*)
             cells+=" $name:$(metric spotcraft_node_cells <<<"$text")"
-            edits=$((edits + $(metric spotcraft_edits_acknowledged_total <<<"$text")))
+            edits=$((edits + $(metric spotcraft_node_edits_acknowledged_total <<<"$text")))
             ;;
         esac
     done

@@ -16,6 +16,7 @@
 
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "tests/lib/craft_client.h"
 
 enum { LINE_MAX_BYTES = 4096, READ_BYTES = 65536, FORGET_MARGIN = 4, HEARD_MAX = 1 << 16, WHY_MAX = 128 };
 
@@ -50,6 +51,7 @@ struct seen_player {
 struct bot {
     struct bot_conf conf;
     struct bufferevent *bev;
+    struct craft_client *model;
     bool connected, joined;
     char why[WHY_MAX]; /* "" while connected */
     int32_t id;
@@ -317,6 +319,8 @@ static void on_read(struct bufferevent *bev, void *arg)
         int n = evbuffer_remove(bufferevent_get_input(bev), buf + b->carry_len, READ_BYTES);
         if (n <= 0)
             return;
+        if (b->model)
+            craft_client_feed(b->model, buf + b->carry_len, (size_t)n);
         char *at = buf, *end = buf + b->carry_len + n, *nl;
         while (b->bev == bev && (nl = memchr(at, '\n', (size_t)(end - at)))) {
             *nl = '\0';
@@ -359,6 +363,9 @@ static void connect_now(struct bot *b)
     bufferevent_enable(b->bev, EV_READ | EV_WRITE);
     if (bufferevent_socket_connect(b->bev, (struct sockaddr *)&a, sizeof a) != 0)
         return; /* on_event tells */
+    char hello[CRAFT_OUT_MAX];
+    if (b->model) /* its cache goes on, the rest of it begins anew */
+        craft_client_hello(b->model, "", "", hello);
     bot_send(b, "V,1");
     bot_send(b, "A,%s,", b->conf.user ? b->conf.user : "");
 }
@@ -370,6 +377,8 @@ struct bot *bot_new(const struct bot_conf *conf)
     b->conf = *conf;
     if (!b->conf.hooks)
         b->conf.hooks = &none;
+    if (conf->remember)
+        b->model = craft_client_new(NULL, NULL);
     connect_now(b);
     return b;
 }
@@ -415,6 +424,7 @@ void bot_free(struct bot *b)
         free(f->text);
         free(f);
     }
+    craft_client_free(b->model);
     free(b->heard);
     free(b);
 }
@@ -437,6 +447,11 @@ int32_t bot_id(const struct bot *b)
 struct place bot_place(const struct bot *b)
 {
     return b->place;
+}
+
+const struct craft_client *bot_model(const struct bot *b)
+{
+    return b->model;
 }
 
 void *bot_arg(const struct bot *b)
@@ -519,6 +534,8 @@ static void ask_view(struct bot *b)
 void bot_move(struct bot *b, const struct place *p)
 {
     b->place = *p;
+    if (b->model)
+        craft_client_move(b->model, p);
     bot_send(b, "P,%.2f,%.2f,%.2f,%.2f,%.2f", (double)p->x, (double)p->y, (double)p->z, (double)p->rx, (double)p->ry);
     ask_view(b);
 }

@@ -18,8 +18,9 @@
 #include "proto/wire/place.h"
 #include "tests/lib/proc.h"
 
-struct event_base;
 struct bot;
+struct craft_client;
+struct event_base;
 
 struct bot_hooks {                            /* each may be NULL */
     void (*joined)(struct bot *b, void *arg); /* the first U */
@@ -65,6 +66,8 @@ void bot_ask_chunk(struct bot *b, struct chunk_pos c);
 void bot_block(struct bot *b, int32_t x, int32_t y, int32_t z, int w);
 void bot_light(struct bot *b, int32_t x, int32_t y, int32_t z, int w);
 void bot_sign(struct bot *b, int32_t x, int32_t y, int32_t z, int face, const char *text);
+
+const struct craft_client *bot_model(const struct bot *b); /* NULL unless it remembers */
 
 bool bot_asked(const struct bot *b, struct chunk_pos c); /* on this connection, and not forgotten */
 bool bot_holds(const struct bot *b, struct chunk_pos c); /* and answered to the end */
