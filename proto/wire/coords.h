@@ -13,7 +13,7 @@ enum {
     CHUNK_SIZE = 32,
     CELL_CHUNKS = 4, /* a constant of a world, stored with it */
     CELL_SIZE = CHUNK_SIZE * CELL_CHUNKS,
-    BLOCK_Y_MAX = 255,        /* blocks have 0 < y <= BLOCK_Y_MAX */
+    BLOCK_Y_MAX = 255,         /* blocks have 0 < y <= BLOCK_Y_MAX */
     COORD_MAX = (1 << 30) - 1, /* largest |x|, |z| of a block: every derived number fits an int32 */
     CHUNK_MAX = COORD_MAX / CHUNK_SIZE,
     MIRRORS_MAX = 3,

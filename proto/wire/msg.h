@@ -23,7 +23,7 @@ enum {
     MSG_ITEMS_MAX = 4096,    /* of any other list; of Presence: players over all its cells, and leavers likewise */
     WORLD_NAME_MAX = 63,
     EDIT_TEXT_MAX = SIGN_TEXT_MAX + 1, /* a longer sign text is cut to this: refused just the same */
-    NICK_MAX = 31,           /* what the client shows of a name */
+    NICK_MAX = 31,                     /* what the client shows of a name */
     ACCOUNT_MAX = 63,
     CHAT_MAX = 300,
     NONCE_BYTES = 16,
@@ -139,8 +139,8 @@ struct edit_result {
     enum refusal reason;
     struct cell_pos cell;
     uint64_t epoch, rev;
-    /* Refused, known: the block as it is: its block row first, its light and its signs. None when the place is not in the
-     * world (y outside 1..255): msg_encode leaves such rows out. */
+    /* Refused, known: the block as it is: its block row first, its light and its signs. None when the place is not in
+     * the world (y outside 1..255): msg_encode leaves such rows out. */
     struct row *rows;
     unsigned n_rows;
 };
@@ -252,8 +252,8 @@ const char *msg_name(enum msg_kind k); /* "subscribe"; never NULL */
  * ERR_UNSUPPORTED: a body from a newer schema (out->kind is its number when known, else 0). */
 enum err msg_decode(const void *data, size_t len, struct arena *a, struct msg *out, const char **why);
 
-/* One reference, the caller's. Asserts that the limits above hold: splitting is the sender's job. Chat text is cut and made
- * printable here, so that nothing a player types can make a message that its receiver refuses. */
+/* One reference, the caller's. Asserts that the limits above hold: splitting is the sender's job. Chat text is cut and
+ * made printable here, so that nothing a player types can make a message that its receiver refuses. */
 struct blob *msg_encode(const struct msg *m);
 
 #endif

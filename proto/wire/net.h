@@ -28,7 +28,8 @@ struct net_ops {
 
 /* What the owner of the links hears. link: a number that is never used twice in a process. */
 struct net_events {
-    void (*up)(void *owner, uint64_t link, enum role role, uint64_t peer); /* peer: incarnation, a node's or gateway's id */
+    void (*up)(void *owner, uint64_t link, enum role role,
+               uint64_t peer); /* peer: incarnation, a node's or gateway's id */
     void (*down)(void *owner, uint64_t link, const char *why);
     void (*failed)(void *owner, uint64_t node, bool refused);
     void (*msg)(void *owner, uint64_t link, const struct msg *m);

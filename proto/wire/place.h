@@ -5,8 +5,8 @@
 #include <stdbool.h>
 
 struct place {
-    float x, y, z;   /* blocks; finite, |x|, |z| <= COORD_MAX / 2 */
-    float rx, ry;    /* radians */
+    float x, y, z; /* blocks; finite, |x|, |z| <= COORD_MAX / 2 */
+    float rx, ry;  /* radians */
 };
 
 bool place_valid(const struct place *p); /* finite and in the world */

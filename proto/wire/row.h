@@ -14,7 +14,7 @@
 enum {
     SIGN_TEXT_MAX = 48, /* characters that a player may write */
     SIGN_FACES = 8,
-    KEY_MAX = INT32_MAX, /* a chunk whose key reached this is always answered in full */
+    KEY_MAX = INT32_MAX,           /* a chunk whose key reached this is always answered in full */
     EDIT_ROWS_MAX = 2 + SIGN_FACES /* a break writes the block, its light and its signs */
 };
 
@@ -28,12 +28,12 @@ struct session_id {
 
 struct row {
     struct block_pos at;
-    uint8_t kind; /* enum row_kind */
-    uint8_t face; /* signs only */
-    int16_t w;    /* block: item; light: 0..15; signs: 0 */
-    uint32_t key; /* blocks: the chunk's key at this change; else 0 */
-    uint64_t rev; /* the cell's revision at this change */
-    const char *text; /* signs: never NULL, "" when removed; else NULL. Owned by whoever the row came from. */
+    uint8_t kind;             /* enum row_kind */
+    uint8_t face;             /* signs only */
+    int16_t w;                /* block: item; light: 0..15; signs: 0 */
+    uint32_t key;             /* blocks: the chunk's key at this change; else 0 */
+    uint64_t rev;             /* the cell's revision at this change */
+    const char *text;         /* signs: never NULL, "" when removed; else NULL. Owned by whoever the row came from. */
     struct session_id author; /* who made the change, when it is told live or journalled; else gate 0 */
     uint64_t seq;             /* the author's number of the edit */
 };
