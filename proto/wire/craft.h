@@ -64,12 +64,11 @@ struct craft_line {
 /* The next line in data: *used bytes with its '\n' (and all empty lines before it). ERR_AGAIN: no whole line yet, *used
  * says how many bytes may be dropped (a line over CRAFT_LINE_MAX is dropped piece by piece; *skipping carries that over
  * calls). ERR_BAD: a line that means nothing to us (unknown letter, wrong fields, numbers outside int32, NaN, a NUL
- * byte): *used is past it; *why is a constant. *line is the line without its end, for the log. */
+ * byte): *used is past it; *why is a constant. */
 enum err craft_next(const char *data, size_t len, bool *skipping, size_t *used, struct craft_line *out,
                     const char **why);
 
-/* Writers append one line to out (room for CRAFT_OUT_MAX) and return its length. Floats are written with two decimals.
- */
+/* Writers append one line to out (room for CRAFT_OUT_MAX) and return its length. Floats have two decimals. */
 size_t craft_you(char *out, uint32_t id, const struct place *p);       /* U */
 size_t craft_time(char *out, double elapsed_s, uint32_t day_length_s); /* E */
 size_t craft_talk(char *out, const char *text); /* T; cut at CRAFT_TEXT_MAX; bytes outside 32..126 become '?' */
