@@ -3,7 +3,7 @@
 # Variants sit side by side: `make SAN=address,undefined test` fills build/address-undefined/.
 comma  := ,
 BUILD  ?= build
-B      := $(BUILD)/$(if $(SAN),$(subst $(comma),-,$(SAN)),release)
+B      := $(BUILD)/$(if $(SAN),$(subst $(comma),-,$(SAN)),release)$(if $(FAULTS),-faults)$(if $(BUG),-$(BUG))
 PKGS   := libevent libevent_openssl hiredis libpq libprotobuf-c sqlite3 libcrypto libssl
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -30,7 +30,7 @@ BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/b
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all test unit sim integration run bench fuzz fuzz-run format check-format help clean tests-build
+.PHONY: all test unit sim sim-bugs sim-bug integration run bench fuzz fuzz-run format check-format help clean tests-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway
@@ -44,6 +44,10 @@ unit: $(UNIT) ## one binary per module, milliseconds each
 	@$(RUN) $^
 sim: $(SIM) ## whole clusters on a fake clock; SEED=n replays one
 	@$(RUN) $^
+sim-bugs: ## the simulator must find the bugs that are built in on purpose
+	@for bug in skip_epoch_check ack_before_append; do $(MAKE) --no-print-directory BUG=$$bug sim-bug || exit 1; done
+sim-bug: $(SIM)
+	@for t in $^; do SIM_EXPECT=bug $$t >$(B)/sim-bug.log 2>&1 || { echo "$(BUG): not found"; exit 1; }; done; echo "$(BUG): found"
 integration: all $(INTEG) ## the real programs, killed and cut
 	@$(RUN) $(INTEG)
 run: all ## a world on this machine; ARGS="--nodes 5": see ops/up.sh --help
