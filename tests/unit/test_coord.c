@@ -1268,7 +1268,7 @@ static struct coord_req *random_names_req(struct rng *g, enum coord_op op)
         r->names.names = mem_dup(&n, sizeof n);
         r->names.n = 1;
     } else if (op == COORD_NAME_FIND) {
-        memcpy(r->find.nick, rng_below(g, 3) ? n.nick : "", 4);
+        snprintf(r->find.nick, sizeof r->find.nick, "%s", rng_below(g, 3) ? n.nick : "");
     } else if (op != COORD_NAME_LIST) {
         r->name.name = n;
         snprintf(r->name.old, sizeof r->name.old, "%s", rng_below(g, 2) ? nicks[rng_below(g, 4)] : "");
