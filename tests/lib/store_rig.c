@@ -74,7 +74,7 @@ struct store *rig_open(struct rig *r)
 void rig_start_bare(struct rig *r, enum rig_kind kind)
 {
     static const char *const names[] = {"store-model", "store-sqlite", "store-postgres"};
-    *r = (struct rig){.kind = kind, .lab = lab_new(names[kind]), .base = event_base_new()};
+    *r = (struct rig){.kind = kind, .lab = lab_new(names[kind]), .base = event_base_new(), .fsync = r->fsync};
     assert_non_null(r->lab);
     if (kind == RIG_MODEL) {
         r->model = model_store_new();
@@ -82,6 +82,7 @@ void rig_start_bare(struct rig *r, enum rig_kind kind)
         snprintf(r->url, sizeof(r->url), "sqlite:%s/world.db", lab_dir(r->lab));
     } else {
         assert_true(postgres_init(&r->postgres, r->lab));
+        r->postgres.fsync = r->fsync;
         assert_true(postgres_start(&r->postgres));
         snprintf(r->url, sizeof(r->url), "%s", r->postgres.url);
     }

@@ -19,9 +19,10 @@ struct rig {
     struct store *store;
     struct model_store *model;
     struct postgres postgres;
+    bool fsync; /* PostgreSQL too writes through to the disk: set it before the start, for measuring */
     char url[LAB_PATH_MAX + 16];
 };
-/* Asserts that it came up: schema applied, store healthy. */
+/* Asserts that it came up: schema applied, store healthy. The rig is all zero, but for what the caller chose. */
 void rig_start(struct rig *r, enum rig_kind kind);
 /* The same without opening a store, and PostgreSQL without its schema. */
 void rig_start_bare(struct rig *r, enum rig_kind kind);
