@@ -129,18 +129,3 @@ char *arena_strndup(struct arena *a, const char *s, size_t len)
     copy[len] = '\0';
     return copy;
 }
-
-static void *protobuf_alloc(void *arena, size_t bytes)
-{
-    return arena_alloc(arena, bytes);
-}
-
-static void protobuf_free(void *arena, void *p)
-{
-    (void)arena, (void)p; /* the reset frees it */
-}
-
-ProtobufCAllocator arena_protobuf(struct arena *a)
-{
-    return (ProtobufCAllocator){.alloc = protobuf_alloc, .free = protobuf_free, .allocator_data = a};
-}

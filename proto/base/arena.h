@@ -6,7 +6,6 @@
 #ifndef PROTO_BASE_ARENA_H
 #define PROTO_BASE_ARENA_H
 
-#include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
 struct arena;
@@ -16,8 +15,5 @@ void arena_reset(struct arena *a); /* everything allocated so far is gone; the m
 void *arena_alloc(struct arena *a, size_t bytes); /* aligned for any type, not zeroed */
 void *arena_zalloc(struct arena *a, size_t bytes);
 char *arena_strndup(struct arena *a, const char *s, size_t len); /* adds the final NUL */
-
-/* For x__unpack(): what it makes lives in the arena, so x__free_unpacked() is not needed. */
-ProtobufCAllocator arena_protobuf(struct arena *a);
 
 #endif

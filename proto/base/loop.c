@@ -11,7 +11,6 @@
 
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
-#include "proto/base/rng.h"
 
 enum { SIGNALS = 3 };
 
@@ -23,15 +22,6 @@ struct loop {
     struct event *tick;
     struct event *signals[SIGNALS];
     unsigned n_stops;
-    struct rng rng; /* of the timers' jitter */
-};
-
-struct loop_timer {
-    struct loop *loop;
-    struct event *event;
-    uint32_t ms;
-    void (*tick)(void *arg);
-    void *arg;
 };
 
 static void *or_abort(void *p, const char *what)
@@ -78,7 +68,6 @@ struct loop *loop_new(const struct loop_ops *ops, void *arg)
     struct loop *l = mem_zalloc(sizeof *l);
     l->ops = ops;
     l->arg = arg;
-    rng_seed_os(&l->rng);
     event_set_log_callback(on_libevent_log);
     signal(SIGPIPE, SIG_IGN); /* a peer that is gone is an error of the write, not of the process */
     l->base = or_abort(event_base_new(), "base");
@@ -138,41 +127,6 @@ void loop_run(struct loop *l)
 void loop_end(struct loop *l)
 {
     event_base_loopexit(l->base, NULL);
-}
-
-static void arm(struct loop_timer *t)
-{
-    uint64_t ms = rng_jitter(&t->loop->rng, t->ms);
-    event_add(t->event, &(struct timeval){.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000) * 1000});
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct loop_timer *t = arg;
-    arm(t); /* first, as the timer may be freed by what it calls */
-    t->tick(t->arg);
-}
-
-struct loop_timer *loop_timer_new(struct loop *l, uint32_t ms, void (*tick)(void *arg), void *arg)
-{
-    assert(ms > 0);
-    struct loop_timer *t = mem_zalloc(sizeof *t);
-    t->loop = l;
-    t->ms = ms;
-    t->tick = tick;
-    t->arg = arg;
-    t->event = or_abort(evtimer_new(l->base, on_timer, t), "timer");
-    arm(t);
-    return t;
-}
-
-void loop_timer_free(struct loop_timer *t)
-{
-    if (!t)
-        return;
-    event_free(t->event);
-    free(t);
 }
 
 uint64_t loop_raise_file_limit(void)

@@ -1,4 +1,4 @@
-/* loop.h - the one event loop of a process: its signals, its tick, its timers.
+/* loop.h - the one event loop of a process: its signals and its tick.
  *
  * A main makes one, builds its parts on loop_base(), calls loop_run(), which
  * returns after loop_end(), then frees its parts and the loop last. SIGPIPE is
@@ -33,12 +33,6 @@ struct evdns_base *loop_dns(struct loop *l);
 void loop_run(struct loop *l);
 /* Ends loop_run() once the callbacks that are due have run. From anywhere on the thread, before loop_run() too. */
 void loop_end(struct loop *l);
-
-/* Calls tick(arg) about every ms, each time 25 % sooner or later, so that what many processes do does not fall into
- * step. It may free its timer. */
-struct loop_timer;
-struct loop_timer *loop_timer_new(struct loop *l, uint32_t ms, void (*tick)(void *arg), void *arg);
-void loop_timer_free(struct loop_timer *t); /* NULL is fine */
 
 /* Raises the limit of open files to what this process is allowed, and returns it: a socket per player is a file. */
 uint64_t loop_raise_file_limit(void);

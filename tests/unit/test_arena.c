@@ -78,20 +78,6 @@ static void a_copied_text_ends_at_its_nul_or_length(void **state)
     arena_free(a);
 }
 
-static void protobuf_allocates_from_the_arena(void **state)
-{
-    (void)state;
-    struct arena *a = arena_new();
-    ProtobufCAllocator alloc = arena_protobuf(a);
-    char *p = alloc.alloc(alloc.allocator_data, 10);
-    strcpy(p, "123456789");
-    alloc.free(alloc.allocator_data, p);
-    assert_string_equal(p, "123456789"); /* freed with the arena only */
-    arena_reset(a);
-    assert_ptr_equal(arena_alloc(a, 10), p);
-    arena_free(a);
-}
-
 static void plain_memory_comes_as_promised(void **state)
 {
     (void)state;
@@ -120,7 +106,6 @@ int main(void)
         cmocka_unit_test(a_reset_reuses_the_memory),
         cmocka_unit_test(a_large_allocation_survives_many_resets),
         cmocka_unit_test(a_copied_text_ends_at_its_nul_or_length),
-        cmocka_unit_test(protobuf_allocates_from_the_arena),
         cmocka_unit_test(plain_memory_comes_as_promised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

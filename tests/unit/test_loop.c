@@ -18,14 +18,13 @@
 #include "proto/base/loop.h"
 
 static struct loop *loop;
-static unsigned ticks, hups, fired;
+static unsigned ticks, hups;
 static unsigned stops; /* the last nth */
-static struct loop_timer *timer;
 
 static int set_up(void **state)
 {
     (void)state;
-    ticks = hups = fired = stops = 0;
+    ticks = hups = stops = 0;
     log_set_level(LOG_ERROR);
     return 0;
 }
@@ -117,28 +116,6 @@ static void a_lost_peer_is_no_signal(void **state)
     close(wire[1]);
 }
 
-static void on_timer(void *arg)
-{
-    assert_ptr_equal(arg, &fired);
-    if (++fired == 3) {
-        loop_timer_free(timer); /* from its own callback */
-        loop_end(loop);
-    }
-}
-
-static void a_timer_repeats_until_it_is_freed(void **state)
-{
-    (void)state;
-    static const struct loop_ops ops = {0};
-    loop = loop_new(&ops, NULL);
-    timer = loop_timer_new(loop, 40, on_timer, &fired);
-    uint64_t start = clock_mono_ms();
-    loop_run(loop);
-    assert_int_equal(fired, 3);
-    assert_true(clock_mono_ms() - start >= 3 * 30 - 15);
-    loop_timer_free(NULL);
-}
-
 static void on_found(int result, struct evutil_addrinfo *found, void *arg)
 {
     unsigned *n = arg;
@@ -190,7 +167,6 @@ int main(void)
         TEST(without_a_stop_callback_a_signal_ends_it),
         TEST(an_end_before_the_run_is_kept),
         TEST(a_lost_peer_is_no_signal),
-        TEST(a_timer_repeats_until_it_is_freed),
         TEST(dns_is_there_when_asked_for),
         TEST(the_file_limit_is_raised_to_what_is_allowed),
     };
