@@ -75,7 +75,9 @@ $(B)/%.a:
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
 $(UNIT) $(SIM) $(INTEG): LDLIBS += -lcmocka
-$(UNIT) $(INTEG) $(FUZZ) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)
+$(FUZZ): %: %.o $(B)/libproto.a
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
+$(UNIT) $(INTEG) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
