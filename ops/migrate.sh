@@ -23,7 +23,7 @@ esac
 newest=0
 for file in "$here"/migrations/*.postgres.sql; do
     name=$(basename "$file" .postgres.sql)
-    newest=$(expr "${name%%_*}" + 0)
+    newest=$(echo "$name" | sed 's/^0*\([0-9]*\)_.*/\1/')
     # Each file sees in its own transaction, behind the lock, whether somebody has applied it meanwhile.
     PGOPTIONS="${PGOPTIONS:-} -c client_min_messages=warning" psql -X -q -A -t -v ON_ERROR_STOP=1 -v lock="$LOCK" \
         -v number="$newest" -v name="$name" -v file="$file" "$url" <<'SQL'

@@ -7,11 +7,12 @@
 #include "node/store/engine.h"
 #include "proto/base/mem.h"
 
-/* Keys are hashed byte by byte: made with memset, so that padding is 0. */
+/* Keys are hashed byte by byte, so they have no padding. */
 struct row_key {
     struct block_pos at;
-    uint8_t kind, face;
+    uint32_t kind, face;
 };
+_Static_assert(sizeof(struct row_key) == 5 * sizeof(int32_t), "no padding in a hash key");
 struct stored_row {
     struct row_key key;
     struct row row; /* text is ours */
@@ -38,12 +39,7 @@ struct model_store {
 
 static struct row_key key_of(enum row_kind kind, struct block_pos at, uint8_t face)
 {
-    struct row_key k;
-    memset(&k, 0, sizeof(k));
-    k.at = at;
-    k.kind = (uint8_t)kind;
-    k.face = face;
-    return k;
+    return (struct row_key){at, kind, face};
 }
 
 static struct stored_cell *find_cell(const struct model_store *m, struct cell_pos at)
