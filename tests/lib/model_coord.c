@@ -1,250 +1,13 @@
 #include "tests/lib/model_coord.h"
 
-#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 #include <utlist.h>
 
 #include "proto/base/mem.h"
-#include "proto/base/rng.h"
+#include "tests/lib/model_redis.h"
 
 enum { BURIED_MS = 60000, JOURNAL_PAGE_BYTES = 1 << 20 };
-
-struct lease {
-    struct {
-        uint64_t id;
-        uint64_t role; /* as wide as the id: no padding in a hash key */
-    } key;
-    uint64_t until_ms;
-    struct coord_self self;
-    UT_hash_handle hh;
-};
-
-struct grave {
-    uint64_t node;
-    uint64_t until_ms;
-    UT_hash_handle hh;
-};
-
-/* A cell's hash and its journal. Here while somebody owns it. */
-struct model_cell {
-    uint64_t id;
-    struct cell_pos at;
-    uint64_t owner, epoch, n;
-    uint64_t quarantined_epoch, quarantined_n;
-    struct coord_batch *batches;
-    unsigned n_batches;
-    UT_hash_handle hh;
-};
-
-struct holder {
-    char nick[NICK_MAX + 1];
-    uint64_t gate;
-    struct coord_name name;
-    UT_hash_handle hh;
-};
-
-struct model_redis {
-    uint64_t now_ms;
-    uint64_t run; /* this server's */
-    bool evicts;
-    struct rng rng;
-    /* the world's hash; 0 is what the real one does not have */
-    uint32_t cell_chunks, schema;
-    uint64_t run_id, generation, closed_until, fresh_until, next_id;
-    struct lease *leases;
-    struct grave *graves;
-    struct model_cell *cells;
-    struct holder *names;
-    unsigned quarantined;
-};
-
-/* ---- state ---- */
-
-struct model_redis *model_redis_new(void)
-{
-    struct model_redis *m = mem_zalloc(sizeof *m);
-    m->run = 1;
-    rng_seed(&m->rng, 1);
-    return m;
-}
-
-static void batches_drop(struct model_cell *c, unsigned from, unsigned to)
-{
-    for (unsigned i = from; i < to; i++)
-        blob_unref(c->batches[i].bytes);
-    if (to > from)
-        memmove(c->batches + from, c->batches + to, (c->n_batches - to) * sizeof *c->batches);
-    c->n_batches -= to - from;
-}
-
-static void batch_add(struct model_cell *c, uint64_t epoch, uint64_t n, struct blob *bytes)
-{
-    c->batches = mem_resize(c->batches, (c->n_batches + 1) * sizeof *c->batches);
-    c->batches[c->n_batches++] = (struct coord_batch){epoch, n, blob_ref(bytes)};
-}
-
-static void cell_drop(struct model_redis *m, struct model_cell *c)
-{
-    batches_drop(c, 0, c->n_batches);
-    free(c->batches);
-    HASH_DEL(m->cells, c);
-    free(c);
-}
-
-void model_redis_flush(struct model_redis *m)
-{
-    struct lease *l, *l2;
-    HASH_ITER (hh, m->leases, l, l2) {
-        HASH_DEL(m->leases, l);
-        free(l);
-    }
-    struct grave *g, *g2;
-    HASH_ITER (hh, m->graves, g, g2) {
-        HASH_DEL(m->graves, g);
-        free(g);
-    }
-    struct model_cell *c, *c2;
-    HASH_ITER (hh, m->cells, c, c2)
-        cell_drop(m, c);
-    struct holder *h, *h2;
-    HASH_ITER (hh, m->names, h, h2) {
-        HASH_DEL(m->names, h);
-        free(h);
-    }
-    m->cell_chunks = m->schema = 0;
-    m->run_id = m->generation = m->closed_until = m->fresh_until = m->next_id = 0;
-    m->quarantined = 0;
-}
-
-void model_redis_free(struct model_redis *m)
-{
-    if (!m)
-        return;
-    model_redis_flush(m);
-    free(m);
-}
-
-struct model_redis *model_redis_copy(const struct model_redis *m)
-{
-    struct model_redis *to = mem_dup(m, sizeof *m);
-    to->leases = NULL;
-    to->graves = NULL;
-    to->cells = NULL;
-    to->names = NULL;
-    for (const struct lease *l = m->leases; l; l = l->hh.next) {
-        struct lease *copy = mem_dup(l, sizeof *l);
-        HASH_ADD(hh, to->leases, key, sizeof copy->key, copy);
-    }
-    for (const struct grave *g = m->graves; g; g = g->hh.next) {
-        struct grave *copy = mem_dup(g, sizeof *g);
-        HASH_ADD(hh, to->graves, node, sizeof copy->node, copy);
-    }
-    for (const struct model_cell *c = m->cells; c; c = c->hh.next) {
-        struct model_cell *copy = mem_dup(c, sizeof *c);
-        copy->batches = NULL;
-        copy->n_batches = 0;
-        for (unsigned i = 0; i < c->n_batches; i++)
-            batch_add(copy, c->batches[i].epoch, c->batches[i].n, c->batches[i].bytes);
-        HASH_ADD(hh, to->cells, id, sizeof copy->id, copy);
-    }
-    for (const struct holder *h = m->names; h; h = h->hh.next) {
-        struct holder *copy = mem_dup(h, sizeof *h);
-        HASH_ADD_STR(to->names, nick, copy);
-    }
-    return to;
-}
-
-void model_redis_new_run(struct model_redis *m)
-{
-    m->run++;
-}
-
-void model_redis_restart_empty(struct model_redis *m)
-{
-    model_redis_flush(m);
-    m->run++;
-}
-
-void model_redis_set_time(struct model_redis *m, uint64_t now_ms)
-{
-    if (now_ms > m->now_ms)
-        m->now_ms = now_ms;
-    struct lease *l, *l2;
-    HASH_ITER (hh, m->leases, l, l2) {
-        if (l->until_ms > m->now_ms)
-            continue;
-        HASH_DEL(m->leases, l);
-        free(l);
-    }
-    struct grave *g, *g2;
-    HASH_ITER (hh, m->graves, g, g2) {
-        if (g->until_ms > m->now_ms)
-            continue;
-        HASH_DEL(m->graves, g);
-        free(g);
-    }
-}
-
-static struct lease *lease_find(const struct model_redis *m, enum role role, uint64_t id)
-{
-    struct lease *l, want = {.key = {id, role}};
-    HASH_FIND(hh, m->leases, &want.key, sizeof want.key, l);
-    return l;
-}
-
-bool model_redis_lives(const struct model_redis *m, enum role role, uint64_t id)
-{
-    return lease_find(m, role, id) != NULL;
-}
-
-void model_redis_expire(struct model_redis *m, enum role role, uint64_t id)
-{
-    struct lease *l = lease_find(m, role, id);
-    if (!l)
-        return;
-    HASH_DEL(m->leases, l);
-    free(l);
-}
-
-void model_redis_reopen(struct model_redis *m)
-{
-    m->closed_until = m->fresh_until = 0;
-}
-
-void model_redis_evicts(struct model_redis *m, bool evicts)
-{
-    m->evicts = evicts;
-}
-
-static struct model_cell *cell_find(const struct model_redis *m, struct cell_pos at)
-{
-    uint64_t id = cell_id(at);
-    struct model_cell *c;
-    HASH_FIND(hh, m->cells, &id, sizeof id, c);
-    return c;
-}
-
-/* The cell to write to, made if it is not there. */
-static struct model_cell *cell_make(struct model_redis *m, struct cell_pos at)
-{
-    struct model_cell *c = cell_find(m, at);
-    if (c)
-        return c;
-    c = mem_zalloc(sizeof *c);
-    c->id = cell_id(at);
-    c->at = at;
-    HASH_ADD(hh, m->cells, id, sizeof c->id, c);
-    return c;
-}
-
-static void cell_own(struct model_cell *c, uint64_t owner, uint64_t epoch, uint64_t n)
-{
-    c->owner = owner;
-    c->epoch = epoch;
-    c->n = n;
-}
 
 /* ---- membership ---- */
 
@@ -287,7 +50,7 @@ static void judge_run(struct model_redis *m, uint64_t known, uint32_t ttl_ms, bo
 
 static void apply_renew(struct model_redis *m, struct coord_req *r)
 {
-    struct lease *l = lease_find(m, r->renew.role, r->me);
+    struct lease *l = model_lease_find(m, r->renew.role, r->me);
     r->renew.existed = l != NULL;
     judge_run(m, r->renew.generation_known, r->renew.ttl_ms, l != NULL);
     if (r->renew.id_high >= (m->next_id ? m->next_id : 1))
@@ -328,6 +91,13 @@ static void apply_bury(struct model_redis *m, struct coord_req *r)
 
 /* ---- cells ---- */
 
+static void cell_own(struct model_cell *c, uint64_t owner, uint64_t epoch, uint64_t n)
+{
+    c->owner = owner;
+    c->epoch = epoch;
+    c->n = n;
+}
+
 /* 0: it is mine under my epoch. */
 static enum cell_answer not_mine(const struct model_cell *c, uint64_t me, uint64_t epoch)
 {
@@ -338,12 +108,12 @@ static enum cell_answer not_mine(const struct model_cell *c, uint64_t me, uint64
 
 static enum cell_answer claim_one(struct model_redis *m, const struct coord_req *r, const struct coord_cell *want)
 {
-    struct model_cell *c = cell_find(m, want->cell);
+    struct model_cell *c = model_cell_find(m, want->cell);
     uint64_t owner = c ? c->owner : 0, epoch = c ? c->epoch : 0;
     if (!model_redis_lives(m, ROLE_NODE, r->me) || owner != want->believed ||
         (owner != 0 && owner != r->me && model_redis_lives(m, ROLE_NODE, owner)))
         return CELL_STALE;
-    cell_own(cell_make(m, want->cell), r->me, (epoch > want->epoch ? epoch : want->epoch) + 1, 0);
+    cell_own(model_cell_make(m, want->cell), r->me, (epoch > want->epoch ? epoch : want->epoch) + 1, 0);
     return CELL_TAKEN;
 }
 
@@ -359,7 +129,7 @@ static enum cell_answer append_one(struct model_cell *c, const struct coord_req 
         return CELL_BEFORE;
     if (c->n + 1 < want->n)
         return CELL_BEHIND;
-    batch_add(c, want->epoch, want->n, want->batch);
+    model_batch_add(c, want->epoch, want->n, want->batch);
     c->n = want->n;
     return CELL_TAKEN;
 }
@@ -381,7 +151,7 @@ static enum cell_answer trim_one(struct model_redis *m, struct model_cell *c, co
     while (done < c->n_batches && (c->batches[done].epoch < want->epoch ||
                                    (c->batches[done].epoch == want->epoch && c->batches[done].n <= want->n)))
         done++;
-    batches_drop(c, 0, done);
+    model_batches_drop(c, 0, done);
     return CELL_TAKEN;
 }
 
@@ -397,7 +167,7 @@ static enum cell_answer release_one(struct model_redis *m, struct model_cell *c,
         return c->n < want->n ? CELL_BEHIND : CELL_STALE;
     if (c->n_batches)
         return CELL_BUSY;
-    cell_drop(m, c);
+    model_cell_drop(m, c);
     return CELL_TAKEN;
 }
 
@@ -433,7 +203,7 @@ static void apply_cells(struct model_redis *m, struct coord_req *r)
     bool closed = r->op == COORD_CLAIM && claims_closed(m, r);
     for (unsigned i = 0; i < r->cells.n; i++) {
         struct coord_cell *want = &r->cells.cells[i];
-        struct model_cell *c = cell_find(m, want->cell);
+        struct model_cell *c = model_cell_find(m, want->cell);
         switch (r->op) {
         case COORD_CLAIM:
             want->answer = closed ? CELL_CLOSED : claim_one(m, r, want);
@@ -470,7 +240,7 @@ static int by_batch_id(const void *a, const void *b)
 
 static void apply_restore(struct model_redis *m, struct coord_req *r)
 {
-    struct model_cell *c = cell_find(m, r->restore.cell);
+    struct model_cell *c = model_cell_find(m, r->restore.cell);
     uint64_t e = r->restore.epoch, n = r->restore.n;
     if (c && (c->epoch > e || (c->epoch == e && (c->owner != r->me || c->n > n)))) {
         r->restore.answer = CELL_STALE;
@@ -483,19 +253,19 @@ static void apply_restore(struct model_redis *m, struct coord_req *r)
             return;
         }
     }
-    c = cell_make(m, r->restore.cell);
+    c = model_cell_make(m, r->restore.cell);
     unsigned older = 0;
     while (older < c->n_batches && c->batches[older].epoch < e)
         older++;
-    batches_drop(c, older, c->n_batches);
+    model_batches_drop(c, older, c->n_batches);
     for (unsigned i = 0; i < r->restore.n_batches; i++) {
         const struct coord_batch *b = &r->restore.batches[i];
         unsigned at = 0;
         while (at < c->n_batches && by_batch_id(&c->batches[at], b) != 0)
             at++;
         if (at < c->n_batches)
-            batches_drop(c, at, at + 1); /* mine replaces the one that is there */
-        batch_add(c, b->epoch, b->n, b->bytes);
+            model_batches_drop(c, at, at + 1); /* mine replaces the one that is there */
+        model_batch_add(c, b->epoch, b->n, b->bytes);
     }
     if (c->n_batches)
         qsort(c->batches, c->n_batches, sizeof *c->batches, by_batch_id);
@@ -505,7 +275,7 @@ static void apply_restore(struct model_redis *m, struct coord_req *r)
 
 static void apply_journal(struct model_redis *m, struct coord_req *r)
 {
-    struct model_cell *c = cell_find(m, r->journal.cell);
+    struct model_cell *c = model_cell_find(m, r->journal.cell);
     struct coord_batch after = {r->journal.after_epoch, r->journal.after_n, NULL};
     size_t bytes = 0;
     r->journal.batches = mem_array(COORD_JOURNAL_PAGE, sizeof *r->journal.batches);
@@ -700,43 +470,6 @@ void model_redis_apply(struct model_redis *m, struct coord_req *r)
     case COORD_OPS:
         break;
     }
-}
-
-/* ---- looking ---- */
-
-bool model_redis_cell(const struct model_redis *m, struct cell_pos at, uint64_t *owner, uint64_t *epoch, uint64_t *n)
-{
-    const struct model_cell *c = cell_find(m, at);
-    if (!c)
-        return false;
-    *owner = c->owner;
-    *epoch = c->epoch;
-    *n = c->n;
-    return true;
-}
-
-unsigned model_redis_journal(const struct model_redis *m, struct cell_pos at, const struct coord_batch **batches)
-{
-    const struct model_cell *c = cell_find(m, at);
-    *batches = c ? c->batches : NULL;
-    return c ? c->n_batches : 0;
-}
-
-bool model_redis_dirty(const struct model_redis *m, struct cell_pos at)
-{
-    const struct model_cell *c = cell_find(m, at);
-    return c && c->n_batches > 0;
-}
-
-unsigned model_redis_quarantined(const struct model_redis *m)
-{
-    return m->quarantined;
-}
-
-void model_redis_cells(const struct model_redis *m, model_redis_each *each, void *arg)
-{
-    for (const struct model_cell *c = m->cells; c; c = c->hh.next)
-        each(c->at, arg);
 }
 
 /* ---- as a struct coord ---- */
