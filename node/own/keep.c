@@ -67,6 +67,9 @@ static void check_cell(struct node *n, const struct coord_cell *c)
         claim_drop(n, o, c->owner_alive ? c->owner : 0, c->owner_epoch, 0, "stale");
     else if (c->owner_epoch < o->epoch || c->owner_n < o->n)
         keep_behind(n, o);
+    o = node_owned(n, c->cell);
+    if (o) /* a Redis that went back may have again what was trimmed */
+        o->trimmed_epoch = o->trimmed_n = 0;
 }
 
 static void on_checked(struct coord_req *req, void *arg)
