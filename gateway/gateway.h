@@ -25,20 +25,21 @@ struct gateway_settings {
     uint32_t out_soft_bytes;    /* queued for a client: above it positions are left out */
     uint32_t out_hard_bytes;    /* above it the client is closed */
     uint32_t sessions_max;
-    uint32_t silence_ms;        /* a session that was sent nothing for so long is sent a line that clients ignore: 30000 */
-    uint32_t day_length_s;      /* 600 */
-    uint32_t park_notice_ms;    /* edits or chunks that wait for an owner this long: one line of chat */
+    uint32_t silence_ms;     /* a session that was sent nothing for so long is sent a line that clients ignore: 30000 */
+    uint32_t day_length_s;   /* 600 */
+    uint32_t park_notice_ms; /* edits or chunks that wait for an owner this long: one line of chat */
     char address[COORD_ADDRESS_MAX + 1]; /* told in its lease */
 };
 void gateway_settings_default(struct gateway_settings *s);
 
-/* Players' sockets. player: a number that is never used twice in a process. Nothing is called back from inside these. */
+/* Players' sockets. player: a number that is never used twice in a process. Nothing is called back from inside these.
+ */
 struct player_ops {
-    void (*send)(void *ctx, uint64_t player, struct blob *b);                  /* by reference */
-    void (*write)(void *ctx, uint64_t player, const void *data, size_t len);   /* copies */
-    size_t (*queued)(void *ctx, uint64_t player);                              /* bytes that its socket has not taken */
-    void (*close)(void *ctx, uint64_t player, const char *why);                /* gateway_player_gone() is not called for it */
-    void (*read)(void *ctx, uint64_t player, bool on);                         /* stop or go on reading its socket */
+    void (*send)(void *ctx, uint64_t player, struct blob *b);                /* by reference */
+    void (*write)(void *ctx, uint64_t player, const void *data, size_t len); /* copies */
+    size_t (*queued)(void *ctx, uint64_t player);                            /* bytes that its socket has not taken */
+    void (*close)(void *ctx, uint64_t player, const char *why); /* gateway_player_gone() is not called for it */
+    void (*read)(void *ctx, uint64_t player, bool on);          /* stop or go on reading its socket */
 };
 
 struct gateway_env {
