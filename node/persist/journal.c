@@ -386,7 +386,9 @@ static void on_append(struct coord_req *req, void *arg)
     struct node *n = ap->node;
     for (unsigned k = 0; k < ap->n; k++) {
         struct owned *o = node_owned_serial(n, ap->of[k].at, ap->of[k].serial);
-        if (!o || !o->in_flight)
+        /* A restore sends a batch again while its first append may still be answered: the later answer is of the past.
+         */
+        if (!o || !o->in_flight || o->in_flight->n != req->cells.cells[k].n)
             continue;
         if (req->err == ERR_OK) {
             taken_or_not(n, o, &req->cells.cells[k]);
