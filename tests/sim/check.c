@@ -666,12 +666,22 @@ void check_quiet(struct sim *s)
     compare_world(s->check);
 }
 
+bool check_journal_left(struct sim *s, struct cell_pos *at)
+{
+    for (struct cell_ledger *l = s->check->cells; l; l = l->hh.next) {
+        const struct coord_batch *batches;
+        if (model_redis_journal(redis_model(s), l->at, &batches) > 0) {
+            *at = l->at;
+            return true;
+        }
+    }
+    return false;
+}
+
 void check_stopped(struct sim *s)
 {
-    for (struct cell_ledger *l = s->check->cells; l && !s->failed; l = l->hh.next) {
-        const struct coord_batch *batches;
-        if (model_redis_journal(redis_model(s), l->at, &batches) > 0)
-            sim_fail(s, "cell %d,%d: all nodes stopped in order, and its journal is not empty", l->at.i, l->at.j);
-    }
+    struct cell_pos at;
+    if (check_journal_left(s, &at))
+        sim_fail(s, "cell %d,%d: all nodes stopped in order, and its journal is not empty", at.i, at.j);
     check_quiet(s);
 }

@@ -32,6 +32,8 @@ void check_node_says(struct host *node, const struct blob *bytes);
 
 /* The world as check_quiet() read it: a craft_map_world (tests/lib/craft_map.h); world: struct sim *. */
 void check_chunk_rows(void *world, struct chunk_pos at, craft_map_each *each, void *arg);
+/* Does some journal hold what the store may lack? Living nodes see to it in time. at: which. */
+bool check_journal_left(struct sim *s, struct cell_pos *at);
 /* All is quiet: reads the world anew for check_chunk_rows(), and compares it with the ledger. */
 void check_quiet(struct sim *s);
 /* All nodes have stopped in order: the store alone has the world, the journals are empty. */

@@ -151,6 +151,9 @@ static void restless(struct sim *s, char *why, size_t why_bytes)
             snprintf(why, why_bytes, "%s: %u edits pending, %u batches not stored", h->name, n.pending_edits,
                      n.journal_batches);
     }
+    struct cell_pos at;
+    if (!why[0] && check_journal_left(s, &at))
+        snprintf(why, why_bytes, "the journal of cell %d,%d is not empty", at.i, at.j);
     if (!why[0])
         crowd_quiet(s, why, why_bytes);
 }
