@@ -473,7 +473,10 @@ typedef int reply_count;
 #endif
 static void *create_array(const redisReadTask *task, reply_count n)
 {
-    if (n > REDIS_REPLY_ELEMENTS_MAX)
+    unsigned depth = 0; /* hiredis 1.x takes any, and frees replies by recursion */
+    for (const redisReadTask *up = task->parent; up; up = up->parent)
+        depth++;
+    if (n > REDIS_REPLY_ELEMENTS_MAX || depth >= REDIS_REPLY_DEPTH_MAX)
         return NULL; /* the reader takes it for lack of memory and stops */
     const struct redis_link *l = task->privdata;
     return l->reply_functions_plain->createArray(task, n);

@@ -32,6 +32,7 @@
 enum {
     REDIS_REPLY_BYTES_MAX = 16 << 20,   /* of one reply; a longer one breaks the link */
     REDIS_REPLY_ELEMENTS_MAX = 1 << 17, /* of one array */
+    REDIS_REPLY_DEPTH_MAX = 6,          /* of arrays in arrays */
     REDIS_IN_FLIGHT_BYTES_MAX = 64 << 20,
     REDIS_CONNECT_MS = 3000, /* from resolving the name to being logged in */
     REDIS_BACKOFF_MIN_MS = 50,
