@@ -112,7 +112,9 @@ static void say(struct sqlite_db *db, const char *why)
     if (strncmp(db->trouble, why, sizeof(db->trouble) - 1) == 0)
         return;
     snprintf(db->trouble, sizeof(db->trouble), "%s", why);
-    log_error("store_trouble store=sqlite path=%s why=\"%s\"", db->path, why);
+    char quoted[384];
+    log_error("store_trouble store=sqlite path=%s why=%s", db->path,
+              log_quote(quoted, sizeof(quoted), why, strlen(why)));
 }
 
 static enum err trouble(struct sqlite_db *db)

@@ -99,7 +99,9 @@ static void on_lost(void *owner, enum err e, const char *why)
     s->mismatch = e == ERR_MISMATCH;
     if (strncmp(s->trouble, why, sizeof(s->trouble) - 1) != 0) {
         strncpy(s->trouble, why, sizeof(s->trouble) - 1);
-        log_error("store_trouble store=postgres server=%s why=\"%s\"", pg_conn_name(s->conn), why);
+        char quoted[384];
+        log_error("store_trouble store=postgres server=%s why=%s", pg_conn_name(s->conn),
+                  log_quote(quoted, sizeof(quoted), why, strlen(why)));
     }
     connect_later(s);
     give_up_sent(s, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_IO);

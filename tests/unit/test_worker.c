@@ -5,12 +5,14 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <event2/event.h>
 #include <pthread.h>
 #include <unistd.h>
 
 #include "node/persist/worker.h"
 #include "proto/base/clock.h"
+#include "tests/lib/proc.h"
 
 enum { N = 100, QUEUE_MAX = 8, BATCH_MAX = 3, WAIT_MS = 10000 };
 
@@ -172,6 +174,17 @@ static void freeing_it_finishes_what_was_taken(void **state)
     ctx_free(&c);
 }
 
+static bool one_thread_left(void *arg)
+{
+    (void)arg;
+    unsigned n = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *d; (d = readdir(tasks));)
+        n += d->d_name[0] != '.';
+    closedir(tasks);
+    return n == 1;
+}
+
 /* A disk that does not answer must not keep a process that was told to stop. */
 static void a_thread_that_hangs_is_left_behind_in_time(void **state)
 {
@@ -187,6 +200,10 @@ static void a_thread_that_hangs_is_left_behind_in_time(void **state)
     assert_true(clock_mono_ms() - before_ms >= 50);
     assert_true(clock_mono_ms() - before_ms < WAIT_MS);
     assert_int_equal(c.n_done, 0);
+    open_gate(&c); /* it comes back after all, to nobody */
+    assert_true(until(one_thread_left, NULL, WAIT_MS, "the end of the thread"));
+    assert_int_equal(c.n_done, 0);
+    event_base_free(c.base);
 }
 
 int main(void)
