@@ -12,9 +12,9 @@
 #include "gateway/membership.h"
 #include "gateway/node_links.h"
 #include "gateway/positions.h"
-#include "gateway/presence.h"
 #include "gateway/router.h"
 #include "gateway/session.h"
+#include "gateway/sights.h"
 
 enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000, POSITIONS_MS = 50 };
 
@@ -73,7 +73,7 @@ void gateway_free(struct gateway *g)
     if (!g)
         return;
     session_free_all(g);
-    presence_free_all(g);
+    sights_free_all(g);
     router_free_all(g);
     node_links_free_all(g);
     text_free(&g->out);
@@ -221,7 +221,7 @@ static void on_msg(void *owner, uint64_t link, const struct msg *m)
         break;
     case MSG_PRESENCE:
         for (unsigned k = 0; k < m->presence.n; k++)
-            presence_frame(g, link, &m->presence.cells[k]);
+            sights_frame(g, link, &m->presence.cells[k]);
         break;
     case MSG_PLACE_IS:
         joining_place_is(g, m->request_id, m);
@@ -328,7 +328,7 @@ void gateway_tick(struct gateway *g)
         g->positions_due_ms = g->now_ms + POSITIONS_MS;
         positions_tick(g);
     }
-    presence_tick(g);
+    sights_tick(g);
     if (g->now_ms >= g->sweep_due_ms) {
         g->sweep_due_ms = g->now_ms + SWEEP_MS;
         router_sweep(g);
@@ -359,6 +359,11 @@ bool gateway_stopped(const struct gateway *g)
 }
 
 /* ---- for operators ---- */
+
+const char *gateway_failed(const struct gateway *g)
+{
+    return g->failed;
+}
 
 const char *gateway_not_ready(const struct gateway *g)
 {

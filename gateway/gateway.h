@@ -77,6 +77,8 @@ void gateway_tick(struct gateway *g); /* every ~10 ms */
  * closes all and gateway_stopped() says true. */
 void gateway_stop(struct gateway *g, uint32_t deadline_ms);
 bool gateway_stopped(const struct gateway *g);
+/* Why it can never serve (the world's constants differ), or NULL. */
+const char *gateway_failed(const struct gateway *g);
 const char *gateway_not_ready(const struct gateway *g); /* NULL when ready */
 
 struct gateway_stats {

@@ -108,7 +108,8 @@ static void gauges_open(struct app *a)
     a->players = metrics_gauge("spotcraft_node_players", "Players who stand in them.", NULL);
     a->links_up = metrics_gauge("spotcraft_node_links", "Links to gateways and other nodes.", NULL);
     a->journal = metrics_gauge("spotcraft_node_journal_batches", "Batches that the store does not have yet.", NULL);
-    a->lag = metrics_gauge("spotcraft_node_flush_lag_seconds", "Age of the oldest row that the store does not have.", NULL);
+    a->lag =
+        metrics_gauge("spotcraft_node_flush_lag_seconds", "Age of the oldest row that the store does not have.", NULL);
     a->pending = metrics_gauge("spotcraft_node_pending_edits", "Edits that wait for Redis.", NULL);
     a->ready = metrics_gauge("spotcraft_node_ready", "1 when /readyz says so.", NULL);
 }
@@ -179,7 +180,8 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
 static void tear_down(struct app *a)
 {
     admin_http_close(a->admin);
-    links_free(a->links);
+    if (a->links)
+        links_free(a->links);
     coord_redis_close(a->coord);
     store_close(a->store);
     node_free(a->node);

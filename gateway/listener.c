@@ -1,0 +1,366 @@
+#include "gateway/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <inttypes.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <uthash.h>
+
+#include "proto/base/clock.h"
+#include "proto/base/log.h"
+#include "proto/base/mem.h"
+#include "proto/base/metrics.h"
+
+enum {
+    READ_BYTES = 64 << 10,   /* offered to the gateway at a time, and read(2) at a time */
+    READS_PER_WAKE = 4,      /* then the others get their turn */
+    WRITE_BYTES = 256 << 10, /* one writev(2) */
+    GOODBYE_S = 2,           /* for what is queued when a socket is closed */
+    BACKLOG = 1024,
+    KEEPALIVE_S = 60,
+    WARN_MS = 1000,
+    FROM_MAX = 80
+};
+
+struct player {
+    struct listener *listener;
+    uint64_t id;
+    struct bufferevent *bev;
+    struct event *work; /* what waits for the loop: reading on, or the end */
+    bool paused;        /* the gateway does not read it */
+    bool closing;       /* the gateway is done with it */
+    bool done;          /* nothing more is sent: free it */
+    const char *ended;  /* how its stream ended, while bytes that came before are still to be read */
+    UT_hash_handle hh;
+};
+
+struct listener {
+    struct event_base *base;
+    struct evconnlistener *accept;
+    struct gateway *gateway;
+    struct player *players;
+    uint64_t last_player, file_limit, warned_ms;
+    struct metric *accepted, *refused;
+};
+
+static struct player *find(struct listener *l, uint64_t id)
+{
+    struct player *p;
+    HASH_FIND(hh, l->players, &id, sizeof id, p);
+    return p;
+}
+
+static void player_free(struct player *p)
+{
+    HASH_DEL(p->listener->players, p);
+    bufferevent_free(p->bev);
+    event_free(p->work);
+    free(p);
+}
+
+/* From anywhere: the loop comes to it. */
+static void wake(struct player *p)
+{
+    event_active(p->work, EV_TIMEOUT, 0);
+}
+
+/* ---- reading ---- */
+
+/* Offers what has come. True: there is more to offer at once. */
+static bool offer(struct player *p)
+{
+    struct evbuffer *in = bufferevent_get_input(p->bev);
+    for (unsigned n = 0; n < READS_PER_WAKE; n++) {
+        size_t len = evbuffer_get_length(in);
+        if (len == 0 || p->paused || p->closing)
+            return false;
+        len = len < READ_BYTES ? len : READ_BYTES;
+        const char *data = (const char *)evbuffer_pullup(in, (ev_ssize_t)len);
+        size_t used = gateway_player_bytes(p->listener->gateway, p->id, data, len);
+        evbuffer_drain(in, used);
+        if (used == 0)
+            return false; /* part of a line, or not read */
+    }
+    return true;
+}
+
+static void read_on(struct player *p)
+{
+    if (p->closing)
+        return;
+    if (offer(p)) {
+        wake(p);
+        return;
+    }
+    if (p->ended && !p->paused && !p->closing) {
+        gateway_player_gone(p->listener->gateway, p->id, p->ended);
+        p->closing = p->done = true;
+        wake(p);
+    }
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    (void)bev;
+    read_on(arg);
+}
+
+static void on_work(evutil_socket_t fd, short what, void *arg)
+{
+    struct player *p = arg;
+    (void)fd;
+    (void)what;
+    if (p->done)
+        player_free(p);
+    else
+        read_on(p);
+}
+
+/* ---- writing and ending ---- */
+
+static void on_written(struct bufferevent *bev, void *arg)
+{
+    struct player *p = arg;
+    (void)bev;
+    if (p->closing) {
+        p->done = true;
+        wake(p);
+    }
+}
+
+static const char *how_it_ended(short what)
+{
+    if (what & BEV_EVENT_EOF)
+        return "left";
+    return what & BEV_EVENT_TIMEOUT || errno == ETIMEDOUT ? "timed out" : "connection lost";
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct player *p = arg;
+    const char *how = how_it_ended(what);
+    bufferevent_disable(bev, EV_READ | EV_WRITE);
+    if (p->closing)
+        p->done = true;
+    else if (!p->ended)
+        p->ended = how;
+    wake(p);
+}
+
+/* ---- what the gateway asks for ---- */
+
+static void ops_send(void *ctx, uint64_t id, struct blob *b)
+{
+    struct player *p = find(ctx, id);
+    if (p && !p->closing && !p->ended)
+        blob_add_to(b, bufferevent_get_output(p->bev));
+}
+
+static void ops_write(void *ctx, uint64_t id, const void *data, size_t len)
+{
+    struct player *p = find(ctx, id);
+    if (p && !p->closing && !p->ended)
+        bufferevent_write(p->bev, data, len);
+}
+
+static size_t ops_queued(void *ctx, uint64_t id)
+{
+    struct player *p = find(ctx, id);
+    return p ? evbuffer_get_length(bufferevent_get_output(p->bev)) : 0;
+}
+
+static void ops_close(void *ctx, uint64_t id, const char *why)
+{
+    struct player *p = find(ctx, id);
+    const struct timeval goodbye = {.tv_sec = GOODBYE_S};
+    (void)why; /* the gateway logs it */
+    if (!p || p->closing)
+        return;
+    p->closing = true;
+    bufferevent_disable(p->bev, EV_READ);
+    if (p->ended || evbuffer_get_length(bufferevent_get_output(p->bev)) == 0) {
+        p->done = true;
+        wake(p);
+        return;
+    }
+    bufferevent_set_timeouts(p->bev, NULL, &goodbye);
+}
+
+static void ops_read(void *ctx, uint64_t id, bool on)
+{
+    struct player *p = find(ctx, id);
+    if (!p || p->closing || p->paused == !on)
+        return;
+    p->paused = !on;
+    if (p->ended) {
+        wake(p);
+    } else if (on) {
+        bufferevent_enable(p->bev, EV_READ);
+        wake(p);
+    } else {
+        bufferevent_disable(p->bev, EV_READ);
+    }
+}
+
+const struct player_ops listener_player_ops = {ops_send, ops_write, ops_queued, ops_close, ops_read};
+
+/* ---- accepting ---- */
+
+static void tune(evutil_socket_t fd)
+{
+    const int on = 1, idle_s = KEEPALIVE_S, every_s = KEEPALIVE_S / 4, probes = 4;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    /* An idle client says nothing for hours; only this finds out that it is dead. */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof every_s);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
+static void from_text(const struct sockaddr *addr, char out[FROM_MAX])
+{
+    char host[INET6_ADDRSTRLEN] = "?";
+    unsigned port = 0;
+    if (addr->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const void *)addr;
+        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
+        port = ntohs(in->sin_port);
+    } else if (addr->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in = (const void *)addr;
+        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
+        port = ntohs(in->sin6_port);
+    }
+    snprintf(out, FROM_MAX, "%s:%u", host, port);
+}
+
+static void warn(struct listener *l, const char *what)
+{
+    uint64_t now = clock_mono_ms();
+    if (l->warned_ms && now - l->warned_ms < WARN_MS)
+        return;
+    l->warned_ms = now;
+    log_warn("%s players=%u file_limit=%" PRIu64, what, HASH_COUNT(l->players), l->file_limit);
+}
+
+/* Descriptors are given out from the lowest: this one says how many are in use. */
+static bool too_many_files(struct listener *l, evutil_socket_t fd)
+{
+    static const char sorry[] = "T,This server is full. Please try again in a while.\n";
+    if ((uint64_t)fd + LISTENER_RESERVE < l->file_limit)
+        return false;
+    warn(l, "player_refused why=\"descriptors are short\"");
+    metric_add(l->refused, 1);
+    if (send(fd, sorry, sizeof sorry - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log_debug("player_refused without a word: %s", strerror(errno));
+    close(fd);
+    return true;
+}
+
+static void on_accept(struct evconnlistener *accept, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
+{
+    struct listener *l = arg;
+    char from[FROM_MAX];
+    (void)accept;
+    (void)len;
+    if (too_many_files(l, fd))
+        return;
+    tune(fd);
+    from_text(addr, from);
+    struct player *p = mem_zalloc(sizeof *p);
+    p->listener = l;
+    p->id = ++l->last_player;
+    p->bev = bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
+    p->work = event_new(l->base, -1, 0, on_work, p);
+    if (!p->bev || !p->work) {
+        log_error("out of memory for a socket");
+        abort();
+    }
+    bufferevent_set_max_single_read(p->bev, READ_BYTES);
+    bufferevent_set_max_single_write(p->bev, WRITE_BYTES);
+    bufferevent_setwatermark(p->bev, EV_READ, 0, READ_BYTES); /* what is not taken stays in the kernel */
+    bufferevent_setcb(p->bev, on_read, on_written, on_event, p);
+    HASH_ADD(hh, l->players, id, sizeof p->id, p);
+    metric_add(l->accepted, 1);
+    bufferevent_enable(p->bev, EV_READ | EV_WRITE);
+    gateway_player_new(l->gateway, p->id, from);
+}
+
+static void on_accept_error(struct evconnlistener *accept, void *arg)
+{
+    (void)accept;
+    int e = errno;
+    char what[96];
+    snprintf(what, sizeof what, "accept_failed why=\"%s\"", strerror(e));
+    warn(arg, what);
+}
+
+static uint64_t system_file_limit(void)
+{
+    struct rlimit limit;
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+}
+
+enum err listener_open(struct event_base *base, const char *address, uint64_t file_limit, struct listener **out,
+                       char *why, size_t why_bytes)
+{
+    struct sockaddr_storage at;
+    int len = sizeof at;
+    const unsigned flags =
+        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT | LEV_OPT_DISABLED;
+    memset(&at, 0, sizeof at);
+    if (!strrchr(address, ':') || evutil_parse_sockaddr_port(address, (struct sockaddr *)&at, &len) != 0) {
+        snprintf(why, why_bytes, "%s is not a numeric host:port", address);
+        return ERR_BAD;
+    }
+    struct listener *l = mem_zalloc(sizeof *l);
+    l->accept = evconnlistener_new_bind(base, on_accept, l, flags, BACKLOG, (struct sockaddr *)&at, len);
+    if (!l->accept) {
+        snprintf(why, why_bytes, "cannot listen on %s: %s", address, strerror(errno));
+        free(l);
+        return ERR_IO;
+    }
+    l->base = base;
+    l->file_limit = file_limit ? file_limit : system_file_limit();
+    l->accepted = metrics_counter("spotcraft_players_accepted_total", "Sockets of players that were accepted.", NULL);
+    l->refused = metrics_counter("spotcraft_players_refused_total", "Players refused as descriptors were short.", NULL);
+    evconnlistener_set_error_cb(l->accept, on_accept_error);
+    *out = l;
+    return ERR_OK;
+}
+
+void listener_start(struct listener *l, struct gateway *g)
+{
+    l->gateway = g;
+    evconnlistener_enable(l->accept);
+}
+
+int listener_port(const struct listener *l)
+{
+    struct sockaddr_storage at;
+    socklen_t len = sizeof at;
+    if (getsockname(evconnlistener_get_fd(l->accept), (struct sockaddr *)&at, &len) != 0)
+        return 0;
+    return at.ss_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)(const void *)&at)->sin6_port)
+                                    : ntohs(((const struct sockaddr_in *)(const void *)&at)->sin_port);
+}
+
+void listener_close(struct listener *l)
+{
+    struct player *p, *next;
+    if (!l)
+        return;
+    evconnlistener_free(l->accept);
+    HASH_ITER (hh, l->players, p, next)
+        player_free(p);
+    free(l);
+}

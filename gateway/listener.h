@@ -1,0 +1,28 @@
+/* listener.h - the players' sockets: accepts them, reads and writes for a struct gateway, closes them when it says so.
+ *
+ * Opened before the gateway, which is given listener_player_ops with the listener as context; listener_start() then
+ * begins to accept. Several processes may share a port (SO_REUSEPORT). What the gateway writes in one turn of the loop
+ * leaves in one write; what it leaves unread stays here until it reads on. A player is refused with a reason while
+ * descriptors are short: some stay in reserve for nodes, Redis and the admin page. Closing is a request: what is queued
+ * is still sent, for a moment. One thread. */
+#ifndef GATEWAY_LISTENER_H
+#define GATEWAY_LISTENER_H
+
+#include "gateway/gateway.h"
+
+enum { LISTENER_RESERVE = 64 /* descriptors that players never get */ };
+
+struct event_base;
+struct listener;
+
+/* address: numeric host:port, port 0: any. ERR_BAD: not an address; ERR_IO: cannot bind; *why says which and why.
+ * file_limit: of this process's descriptors; 0: ask the system. */
+enum err listener_open(struct event_base *base, const char *address, uint64_t file_limit, struct listener **out,
+                       char *why, size_t why_bytes);
+void listener_start(struct listener *l, struct gateway *g);
+extern const struct player_ops listener_player_ops; /* ctx: struct listener * */
+int listener_port(const struct listener *l);
+/* Stops accepting and closes every socket; the gateway hears of none. */
+void listener_close(struct listener *l);
+
+#endif
