@@ -206,16 +206,17 @@ static void forget(struct node *n, struct neighbour *b)
     free(b);
 }
 
+/* Whatever Redis says: nobody listens there, so it gets no cells until a renewal names it again. */
 static void on_buried(struct coord_req *req, void *arg)
 {
     struct node *n = arg;
+    for (unsigned k = 0; req->err == ERR_OK && k < n->n_members; k++) {
+        if (n->members[k].id == req->bury.node)
+            n->members[k--] = n->members[--n->n_members];
+    }
     if (req->err == ERR_OK && req->bury.buried) {
         log_warn("node_buried node=%016llx: it refused a connection", (unsigned long long)req->bury.node);
         metric_add(node_metrics.buried, 1);
-        for (unsigned k = 0; k < n->n_members; k++) {
-            if (n->members[k].id == req->bury.node)
-                n->members[k--] = n->members[--n->n_members];
-        }
         n->dirty_ms = node_now(n);
     }
     coord_req_free(req);

@@ -134,7 +134,7 @@ struct coord_req {
         } renew;
         struct {
             uint64_t node;
-            bool buried; /* out: false if it was buried within the last minute */
+            bool buried; /* out: false if it had no lease, or was buried within the last minute */
         } bury;
         struct { /* owners, claim, append, trim, release, transfer */
             struct coord_cell *cells; /* owned by the request: coord_req_cells() */

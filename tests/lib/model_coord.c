@@ -79,8 +79,8 @@ static void apply_bury(struct model_redis *m, struct coord_req *r)
 {
     struct grave *g;
     HASH_FIND(hh, m->graves, &r->bury.node, sizeof r->bury.node, g);
-    r->bury.buried = g == NULL;
-    if (g)
+    r->bury.buried = !g && model_redis_lives(m, ROLE_NODE, r->bury.node);
+    if (!r->bury.buried)
         return;
     g = mem_zalloc(sizeof *g);
     g->node = r->bury.node;

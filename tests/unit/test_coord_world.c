@@ -185,6 +185,17 @@ static void a_node_is_buried_once_a_minute(void **state)
     assert_in_range(raw("TTL spotcraft:{%s}:buried:000000000000000b", p->world), 50, 60);
 }
 
+/* One that left in order refuses connections, too. */
+static void a_node_without_lease_is_not_buried(void **state)
+{
+    struct pair *p = *state;
+    populate(p);
+    ask_and_free(p, new_req(COORD_LEAVE, B));
+    assert_false(bury(p, B));
+    renew(p, B);
+    assert_true(bury(p, B));
+}
+
 static void a_redis_that_evicts_is_told(void **state)
 {
     struct pair *p = *state;
@@ -447,6 +458,7 @@ int main(void)
         CASE(a_renewal_lists_the_living_nodes),
         CASE(a_lease_ends_by_itself),
         CASE(a_node_is_buried_once_a_minute),
+        CASE(a_node_without_lease_is_not_buried),
         CASE(a_redis_that_evicts_is_told),
         CASE(a_nick_is_held_by_one_session),
         CASE(a_new_nick_gives_the_old_one_up),
