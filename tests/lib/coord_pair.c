@@ -307,9 +307,11 @@ void flush(struct pair *p)
     model_redis_flush(p->model);
 }
 
+/* A Redis that was emptied knows no run at all, whichever it is. */
 void new_run(struct pair *p)
 {
-    raw("HSET spotcraft:{%s}:world run_id of-another", p->world);
+    if (raw("HEXISTS spotcraft:{%s}:world run_id", p->world))
+        raw("HSET spotcraft:{%s}:world run_id of-another", p->world);
     model_redis_new_run(p->model);
 }
 
