@@ -74,7 +74,7 @@ $(B)/%.a:
 	@rm -f $@ && ar rcs $@ $^
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
-$(UNIT) $(SIM) $(INTEG): LDLIBS += -lcmocka
+$(UNIT) $(SIM) $(INTEG) $(BENCH): LDLIBS += -lcmocka
 $(FUZZ): %: %.o $(B)/libproto.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(UNIT) $(INTEG) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)

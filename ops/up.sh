@@ -190,7 +190,7 @@ pulse() {
         fi
         text=$(http_get "${admin[$name]}" /metrics) || { cells+=" $name:silent"; continue; }
         case $name in
-        gateway*) players=$((players + $(metric spotcraft_gateway_players <<<"$text"))) ;;
+        gateway*) players=$((players + $(metric spotcraft_players <<<"$text"))) ;;
         node*)
             cells+=" $name:$(metric spotcraft_node_cells <<<"$text")"
             edits=$((edits + $(metric spotcraft_node_edits_acknowledged_total <<<"$text")))

@@ -15,6 +15,12 @@
 #include "tests/lib/party.h"
 #include "tests/lib/probe.h"
 
+static int down(void **state)
+{
+    party_free(*state);
+    return 0;
+}
+
 static bool has_ended(void *arg)
 {
     return !proc_alive(((struct member *)arg)->proc);
@@ -22,8 +28,7 @@ static bool has_ended(void *arg)
 
 static void a_stopped_node_loses_no_edit_and_no_player(void **state)
 {
-    struct party *p = party_new("drain", &(struct cluster_conf){.nodes = 2, .gateways = 1});
-    (void)state;
+    struct party *p = *state = party_new("drain", &(struct cluster_conf){.nodes = 2, .gateways = 1});
     assert_non_null(p);
     struct bot *a = party_join(p, "", 1), *b = party_join(p, "", 1);
     assert_true(party_move(p, a, 64, 130, 64) && party_move(p, b, 66, 130, 64));
@@ -44,14 +49,12 @@ static void a_stopped_node_loses_no_edit_and_no_player(void **state)
     }
     assert_false(bot_heard(a, "non-empty"));
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 /* The last node too: all is in the store, nothing is owned, nothing is left to replay. */
 static void the_last_node_leaves_nothing_behind(void **state)
 {
-    struct party *p = party_new("last", &(struct cluster_conf){.nodes = 1, .gateways = 1});
-    (void)state;
+    struct party *p = *state = party_new("last", &(struct cluster_conf){.nodes = 1, .gateways = 1});
     assert_non_null(p);
     struct bot *a = party_join(p, "", 1);
     assert_non_null(a);
@@ -81,14 +84,12 @@ static void the_last_node_leaves_nothing_behind(void **state)
     assert_true(party_block(p, b, 3, 160, 3, 5));
     assert_true(party_block(p, b, 49, 150, 60, 1 + 49 % 15));
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 static void a_stopped_gateway_warns_its_players_and_ends_when_they_left(void **state)
 {
     struct cluster_conf conf = {.nodes = 1, .gateways = 1, .gateway_args = {"--stop-ms", "20000", NULL}};
-    struct party *p = party_new("gateway", &conf);
-    (void)state;
+    struct party *p = *state = party_new("gateway", &conf);
     assert_non_null(p);
     struct bot *a = party_join(p, "", -1);
     assert_non_null(a);
@@ -103,16 +104,15 @@ static void a_stopped_gateway_warns_its_players_and_ends_when_they_left(void **s
     party_forget(p, a);
     assert_int_equal(member_stop(g, 10000), 0);
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 int main(void)
 {
     alarm(180);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_stopped_node_loses_no_edit_and_no_player),
-        cmocka_unit_test(the_last_node_leaves_nothing_behind),
-        cmocka_unit_test(a_stopped_gateway_warns_its_players_and_ends_when_they_left),
+        cmocka_unit_test_teardown(a_stopped_node_loses_no_edit_and_no_player, down),
+        cmocka_unit_test_teardown(the_last_node_leaves_nothing_behind, down),
+        cmocka_unit_test_teardown(a_stopped_gateway_warns_its_players_and_ends_when_they_left, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,12 @@
 
 enum { EDITS = 200 };
 
+static int down(void **state)
+{
+    party_free(*state);
+    return 0;
+}
+
 /* Along and over the border between cells 0,0 and 1,0, corners of chunks included. */
 static struct block_pos nth(int i)
 {
@@ -53,11 +59,11 @@ static void check(struct bot *b)
     }
 }
 
-static void all_is_there_after_all_was_killed(enum cluster_store store, const char *flush_ms)
+static void all_is_there_after_all_was_killed(void **state, enum cluster_store store, const char *flush_ms)
 {
     struct cluster_conf conf = {
         .nodes = 2, .gateways = 2, .store = store, .node_args = {"--flush-ms", flush_ms, "--places-ms", "100", NULL}};
-    struct party *p = party_new("survive", &conf);
+    struct party *p = *state = party_new("survive", &conf);
     assert_non_null(p);
     struct bot *a = party_join(p, "ann", 2);
     assert_non_null(a);
@@ -93,33 +99,28 @@ static void all_is_there_after_all_was_killed(enum cluster_store store, const ch
     assert_true(bot_key(c, chunk_of_block(at.x, at.z)) > key);
     assert_false(bot_heard(b, "already empty"));
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 static void sqlite_and_the_journal_keep_every_edit(void **state)
 {
-    (void)state;
-    all_is_there_after_all_was_killed(CLUSTER_SQLITE, "1000");
+    all_is_there_after_all_was_killed(state, CLUSTER_SQLITE, "1000");
 }
 
 /* Nothing was flushed when the end came: all of it is in the journal. */
 static void the_journal_alone_keeps_every_edit(void **state)
 {
-    (void)state;
-    all_is_there_after_all_was_killed(CLUSTER_SQLITE, "600000");
+    all_is_there_after_all_was_killed(state, CLUSTER_SQLITE, "600000");
 }
 
 static void postgres_keeps_every_edit(void **state)
 {
-    (void)state;
-    all_is_there_after_all_was_killed(CLUSTER_POSTGRES, "50");
+    all_is_there_after_all_was_killed(state, CLUSTER_POSTGRES, "50");
 }
 
 /* The second half of the promise: with the store written, Redis may lose everything. */
 static void what_was_flushed_needs_no_redis(void **state)
 {
-    struct party *p = party_new("flushed", &(struct cluster_conf){.nodes = 2, .gateways = 1});
-    (void)state;
+    struct party *p = *state = party_new("flushed", &(struct cluster_conf){.nodes = 2, .gateways = 1});
     assert_non_null(p);
     struct bot *a = party_join(p, "", -1);
     bot_set_view(a, 2);
@@ -136,14 +137,12 @@ static void what_was_flushed_needs_no_redis(void **state)
     assert_true(party_move(p, b, 120, 130, 30));
     check(b);
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 static void a_place_comes_back_by_name(void **state)
 {
     struct cluster_conf conf = {.nodes = 1, .gateways = 1, .node_args = {"--places-ms", "100", NULL}};
-    struct party *p = party_new("place", &conf);
-    (void)state;
+    struct party *p = *state = party_new("place", &conf);
     assert_non_null(p);
     struct bot *a = party_join(p, "ann", -1);
     assert_true(party_move(p, a, 50, 99, -50));
@@ -161,18 +160,17 @@ static void a_place_comes_back_by_name(void **state)
     struct place is = bot_place(a);
     assert_true(is.x == 50 && is.y == 99 && is.z == -50);
     assert_true(party_passed(p));
-    party_free(p);
 }
 
 int main(void)
 {
     alarm(240);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(sqlite_and_the_journal_keep_every_edit),
-        cmocka_unit_test(the_journal_alone_keeps_every_edit),
-        cmocka_unit_test(postgres_keeps_every_edit),
-        cmocka_unit_test(what_was_flushed_needs_no_redis),
-        cmocka_unit_test(a_place_comes_back_by_name),
+        cmocka_unit_test_teardown(sqlite_and_the_journal_keep_every_edit, down),
+        cmocka_unit_test_teardown(the_journal_alone_keeps_every_edit, down),
+        cmocka_unit_test_teardown(postgres_keeps_every_edit, down),
+        cmocka_unit_test_teardown(what_was_flushed_needs_no_redis, down),
+        cmocka_unit_test_teardown(a_place_comes_back_by_name, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

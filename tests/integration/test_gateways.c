@@ -28,7 +28,7 @@ static int down(void **state)
 
 static double players_on(struct party *p, unsigned gateway)
 {
-    return member_metric_or(&p->cluster->gateway[gateway], "spotcraft_gateway_players", -1);
+    return member_status_number(&p->cluster->gateway[gateway], "players", -1);
 }
 
 /* The kernel deals connections by a hash of their ports: a few, and both gateways have some. */

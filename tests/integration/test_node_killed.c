@@ -94,9 +94,9 @@ static void a_node_that_joins_gets_cells(void **state)
     assert_non_null(a);
     assert_true(cluster_add_node(p->cluster));
     struct member *joined = &p->cluster->node[3];
-    for (int i = 0; i < 40 && member_metric_or(joined, "spotcraft_node_cells", 0) < 1; i++)
+    for (int i = 0; i < 40 && member_status_number(joined, "cells_serving", 0) < 1; i++)
         assert_true(party_move(p, a, (float)(i * 256), 130, 5000)); /* into ground that nobody owns */
-    assert_true(member_metric_or(joined, "spotcraft_node_cells", 0) >= 1);
+    assert_true(member_status_number(joined, "cells_serving", 0) >= 1);
     assert_true(party_passed(p));
 }
 

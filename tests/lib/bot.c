@@ -387,8 +387,10 @@ void bot_leave(struct bot *b)
 {
     struct held *h, *tmp;
     struct seen_player *p, *ptmp;
-    if (b->bev)
+    if (b->bev) {
+        shutdown(bufferevent_getfd(b->bev), SHUT_RDWR); /* now: the free waits for a turn of the loop */
         bufferevent_free(b->bev);
+    }
     b->bev = NULL;
     b->connected = b->joined = b->centred = false;
     b->carry_len = 0;

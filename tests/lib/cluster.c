@@ -115,6 +115,16 @@ char *member_status(struct member *m)
     return NULL;
 }
 
+double member_status_number(struct member *m, const char *name, double otherwise)
+{
+    double v;
+    char *text = m->proc && proc_alive(m->proc) ? member_status(m) : NULL;
+    if (!text || !json_number(text, name, &v))
+        v = otherwise;
+    free(text);
+    return v;
+}
+
 static struct member *add_member(struct cluster *c, bool gateway)
 {
     unsigned i = gateway ? c->n_gateways++ : c->n_nodes++;

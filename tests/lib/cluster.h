@@ -66,7 +66,9 @@ bool member_metric(struct member *m, const char *name, const char *label, double
 double member_metric_or(struct member *m, const char *name, double otherwise);
 /* Waits until a metric is at least `least`. */
 bool member_wait_metric(struct member *m, const char *name, double least, unsigned ms);
-char *member_status(struct member *m); /* /status; NULL: none. The caller frees */
+double member_status_number(struct member *m, const char *name,
+                            double otherwise); /* the first of that name in /status */
+char *member_status(struct member *m);         /* /status; NULL: none. The caller frees */
 
 /* Applies the SQL migrations to a PostgreSQL, as an operator would. */
 bool postgres_migrate(struct postgres *p);

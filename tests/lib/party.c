@@ -179,7 +179,7 @@ static bool all_acknowledged(void *arg)
 {
     struct party *p = arg;
     for (unsigned i = 0; i < p->cluster->n_gateways; i++)
-        if (member_metric_or(&p->cluster->gateway[i], "spotcraft_gateway_unanswered_edits", 0) > 0)
+        if (member_status_number(&p->cluster->gateway[i], "unanswered_edits", 0) > 0)
             return false;
     return true;
 }
@@ -202,7 +202,7 @@ static bool all_flushed(void *arg)
 {
     struct party *p = arg;
     for (unsigned i = 0; i < p->cluster->n_nodes; i++)
-        if (member_metric_or(&p->cluster->node[i], "spotcraft_node_journal_batches", 0) > 0)
+        if (member_status_number(&p->cluster->node[i], "journal_batches", 0) > 0)
             return false;
     return true;
 }
