@@ -7,6 +7,7 @@
 #include "gateway/node_links.h"
 #include "gateway/router.h"
 #include "gateway/session.h"
+#include "gateway/told.h"
 
 enum { WANTED_AGAIN_MS = 500 /* the same number is wanted by every edit behind a gap: answered once in so long */ };
 
@@ -19,15 +20,17 @@ static struct touched *touched_find(struct session *s, struct block_pos at)
     return t;
 }
 
-static void touched_add(struct session *s, struct block_pos at)
+static void touched_add(struct gateway *g, struct session *s, struct block_pos at)
 {
     struct touched *t = touched_find(s, at);
     if (!t) {
         t = mem_zalloc(sizeof *t);
         t->at = at;
+        t->session = s;
         HASH_ADD(hh, s->touched, at, sizeof t->at, t);
     }
     t->unanswered++;
+    t->echo = t->echo || told_lately(g, s, at);
 }
 
 static bool same_thing(const struct row *a, const struct row *b)
@@ -52,37 +55,61 @@ static void hold_row(struct touched *t, const struct row *r)
     t->n_rows = n;
 }
 
+/* A block has EDIT_ROWS_MAX things: itself, its light, a sign on each face. */
+static unsigned thing_of(const struct row *r)
+{
+    return r->kind == ROW_SIGN ? 2u + r->face : r->kind;
+}
+
 bool edits_hold_back(struct gateway *g, struct session *s, const struct row *r)
 {
     struct touched *t = s->touched ? touched_find(s, r->at) : NULL;
     if (!t)
+        return false;
+    if (r->rev <= t->overwrote[thing_of(r)])
+        return true;
+    if (t->unanswered == 0)
         return false;
     hold_row(t, r);
     metric_add(g->metrics.held, 1);
     return true;
 }
 
-/* Did the edit, accepted at rev, write over this row? */
-static bool overwrote(const struct edit *e, uint64_t rev, const struct row *r)
-{
-    if (r->rev > rev)
-        return false;
-    if (e->kind == ROW_BLOCK)
-        return r->kind == ROW_BLOCK || e->w == 0;
-    return r->kind == e->kind && (e->kind != ROW_SIGN || r->face == e->face);
-}
-
-static void drop_overwritten(struct touched *t, const struct edit *e, uint64_t rev)
+/* The edit was accepted at rev: what it wrote over is not news any more. */
+static void overwrite(struct touched *t, const struct edit *e, uint64_t rev)
 {
     unsigned n = 0;
+    for (unsigned k = 0; k < EDIT_ROWS_MAX; k++) {
+        bool all = e->kind == ROW_BLOCK && e->w == 0;
+        if (all || k == (e->kind == ROW_SIGN ? 2u + e->face : e->kind))
+            t->overwrote[k] = rev;
+    }
+    t->settle_rev = rev;
     for (unsigned k = 0; k < t->n_rows; k++) {
-        if (overwrote(e, rev, &t->rows[k].row))
+        if (t->rows[k].row.rev <= t->overwrote[thing_of(&t->rows[k].row)])
             continue;
         if (n != k)
             t->rows[n] = t->rows[k];
         n++;
     }
     t->n_rows = n;
+}
+
+/* The accepted edit as a row for its author, unless a later row of that thing is held. */
+static void echo(struct touched *t, const struct edit *e, uint64_t rev)
+{
+    struct row row = {.at = e->at, .kind = e->kind, .rev = rev};
+    if (e->kind == ROW_SIGN) {
+        row.face = e->face;
+        row.text = e->text;
+    } else {
+        row.w = (int16_t)e->w;
+    }
+    for (unsigned k = 0; k < t->n_rows; k++) {
+        if (same_thing(&t->rows[k].row, &row))
+            return;
+    }
+    hold_row(t, &row);
 }
 
 /* The owner did not take the edit: the block as it is replaces what was held. The client set a light or a sign that may
@@ -104,18 +131,45 @@ static void correct(struct touched *t, const struct edit *e, const struct edit_r
         hold_row(t, &none);
 }
 
-static void touched_release(struct gateway *g, struct session *s, struct touched *t)
+static void touched_free(struct gateway *g, struct touched *t)
+{
+    if (t->settling) {
+        DL_DELETE(t->settling->settling, t);
+        router_drop(g, t->settling);
+    }
+    HASH_DEL(t->session->touched, t);
+    free(t);
+}
+
+/* One of its edits was answered. */
+static void touched_release(struct gateway *g, struct session *s, struct touched *t, struct area *a)
 {
     struct row rows[EDIT_ROWS_MAX];
+    unsigned n = t->n_rows;
     if (--t->unanswered > 0)
         return;
-    for (unsigned k = 0; k < t->n_rows; k++) {
+    for (unsigned k = 0; k < n; k++) {
         rows[k] = t->rows[k].row;
         rows[k].text = rows[k].kind == ROW_SIGN ? t->rows[k].text : NULL;
     }
-    HASH_DEL(s->touched, t);
-    fanout_block(g, s, rows, t->n_rows, t->corrected);
-    free(t);
+    fanout_block(g, s, rows, n, t->corrected);
+    t->n_rows = 0;
+    t->corrected = t->echo = false;
+    if (t->settle_rev <= a->rev) {
+        touched_free(g, t);
+    } else if (!t->settling) {
+        t->settling = router_hold(g, a->cell);
+        DL_APPEND(a->settling, t);
+    }
+}
+
+void edits_settle(struct gateway *g, struct area *a)
+{
+    struct touched *t, *next;
+    DL_FOREACH_SAFE (a->settling, t, next) {
+        if (t->unanswered == 0 && t->settle_rev <= a->rev)
+            touched_free(g, t);
+    }
 }
 
 /* ---- lanes ---- */
@@ -177,7 +231,7 @@ bool edits_take(struct gateway *g, struct session *s, const struct edit *e)
     k->received_ms = g->now_ms;
     snprintf(k->text, sizeof k->text, "%s", e->text ? e->text : "");
     DL_APPEND(l->kept, k);
-    touched_add(s, e->at);
+    touched_add(g, s, e->at);
     s->unanswered++;
     g->unanswered++;
     metric_add(g->metrics.edits, 1);
@@ -240,11 +294,14 @@ void edits_result(struct gateway *g, struct area *a, const struct edit_result *r
         return;
     count_answer(g, k, r->outcome);
     struct touched *t = touched_find(s, k->edit.at);
-    if (r->outcome == EDIT_ACCEPTED)
-        drop_overwritten(t, &k->edit, r->rev);
-    else
+    if (r->outcome == EDIT_ACCEPTED) {
+        overwrite(t, &k->edit, r->rev);
+        if (t->echo)
+            echo(t, &k->edit, r->rev);
+    } else {
         correct(t, &k->edit, r);
-    touched_release(g, s, t);
+    }
+    touched_release(g, s, t, a);
     if (r->outcome == EDIT_REFUSED && refusal_text(r->reason)[0])
         session_talk(g, s, "%s", refusal_text(r->reason));
     forget(g, l, k);
@@ -255,6 +312,7 @@ void edits_result(struct gateway *g, struct area *a, const struct edit_result *r
 void edits_granted(struct gateway *g, struct area *a)
 {
     struct lane *l;
+    edits_settle(g, a);
     DL_FOREACH (a->lanes, l) {
         l->wanted_seq = 0;
         send_again(g, l, 0);
@@ -284,8 +342,6 @@ void edits_drop(struct gateway *g, struct session *s)
         HASH_DEL(s->lanes, l);
         free(l);
     }
-    HASH_ITER (hh, s->touched, t, next) {
-        HASH_DEL(s->touched, t);
-        free(t);
-    }
+    HASH_ITER (hh, s->touched, t, next)
+        touched_free(g, t);
 }

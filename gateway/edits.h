@@ -40,13 +40,21 @@ struct held {
     char text[SIGN_TEXT_MAX + 1];
 };
 
-/* A block with unanswered edits of one session. */
+/* A block with unanswered edits of one session, or with accepted ones whose revision the cell's rows have not reached
+ * yet: an answer may overtake the rows of its batch, and those that the edit overwrote must not reach its author then
+ * either. */
 struct touched {
     struct block_pos at;
     unsigned unanswered;
+    uint64_t overwrote[EDIT_ROWS_MAX]; /* by thing: the rev of the last accepted edit that wrote it */
+    uint64_t settle_rev;               /* the highest of them */
+    struct area *settling;             /* held until its rev is there; NULL: nothing to wait for */
+    struct session *session;
+    struct touched *prev, *next; /* of the area */
     struct held rows[EDIT_ROWS_MAX];
     unsigned n_rows;
     bool corrected; /* the rows correct the author: own chunk in any case */
+    bool echo;      /* an older line may reach the author after its edit: see told.h */
     UT_hash_handle hh;
 };
 
@@ -54,7 +62,8 @@ struct touched {
 bool edits_take(struct gateway *g, struct session *s, const struct edit *e);
 void edits_result(struct gateway *g, struct area *a, const struct edit_result *r);
 void edits_granted(struct gateway *g, struct area *a);
-/* Is the row's block being edited by s? Then the row is kept here, and not to be sent. */
+void edits_settle(struct gateway *g, struct area *a); /* the area's rev went on */
+/* Is the row's block being edited by s? Then the row is kept here, or was overwritten, and is not to be sent. */
 bool edits_hold_back(struct gateway *g, struct session *s, const struct row *r);
 bool edits_waiting(const struct gateway *g, const struct session *s); /* park_notice_ms and longer */
 void edits_drop(struct gateway *g, struct session *s);                /* the session is freed */

@@ -5,6 +5,7 @@
 #include "gateway/edits.h"
 #include "gateway/interest.h"
 #include "gateway/session.h"
+#include "gateway/told.h"
 
 static const float LIFT_BLOCKS = 1.5f;
 
@@ -92,9 +93,10 @@ void fanout_block(struct gateway *g, struct session *s, const struct row *rows, 
         return;
     chunks[0] = chunk_of_block(rows[0].at.x, rows[0].at.z);
     unsigned n_chunks = 1 + chunk_mirrors(rows[0].at.x, rows[0].at.z, chunks + 1);
+    told_note(g, interest_chunk(g, chunks[0]), rows[0].at);
     struct telling t = tell_begin(g, s);
     for (unsigned c = 0; c < n_chunks; c++) {
-        if (!interest_find(s, chunks[c]) && !(always && c == 0))
+        if (!always && !interest_find(s, chunks[c]))
             continue;
         for (unsigned k = 0; k < n; k++) {
             if (shows(chunks[c], &rows[k]))
@@ -108,6 +110,8 @@ void fanout_block(struct gateway *g, struct session *s, const struct row *rows, 
 bool fanout_piece(struct gateway *g, struct session *s, const struct chunk_piece *piece)
 {
     bool held = false;
+    if (piece->n)
+        told_answer(g, s, piece->chunk);
     struct telling t = tell_begin(g, s);
     for (unsigned k = 0; k < piece->n; k++) {
         if (!shows(piece->chunk, &piece->rows[k]))
@@ -123,11 +127,14 @@ bool fanout_piece(struct gateway *g, struct session *s, const struct chunk_piece
 
 /* ---- one message's rows to all who hold their chunks ---- */
 
-static void note_row(struct gateway *g, struct chunk_pos at, unsigned row, struct shown_chunk **touched)
+static void note_row(struct gateway *g, struct chunk_pos at, const struct block_pos *what, unsigned row,
+                     struct shown_chunk **touched)
 {
     struct shown_chunk *c = interest_chunk(g, at);
     if (!c)
         return;
+    if (chunk_eq(at, chunk_of_block(what->x, what->z)))
+        told_note(g, c, *what);
     if (c->n_rows == 0) {
         c->touched_next = *touched;
         *touched = c;
@@ -198,12 +205,12 @@ void fanout_rows(struct gateway *g, const struct row *rows, unsigned n)
     struct shown_chunk *touched = NULL;
     for (unsigned k = 0; k < n; k++) {
         struct chunk_pos mirrors[MIRRORS_MAX];
-        note_row(g, chunk_of_block(rows[k].at.x, rows[k].at.z), k, &touched);
+        note_row(g, chunk_of_block(rows[k].at.x, rows[k].at.z), &rows[k].at, k, &touched);
         if (rows[k].kind != ROW_BLOCK)
             continue;
         unsigned m = chunk_mirrors(rows[k].at.x, rows[k].at.z, mirrors);
         for (unsigned c = 0; c < m; c++)
-            note_row(g, mirrors[c], k, &touched);
+            note_row(g, mirrors[c], &rows[k].at, k, &touched);
     }
     for (struct shown_chunk *c = touched; c; c = c->touched_next) {
         tell_chunk(g, c, rows);

@@ -158,6 +158,7 @@ static void on_rows(struct gateway *g, uint64_t link, const struct msg *m)
         return;
     a->rev = m->rows.rev;
     fanout_rows(g, m->rows.rows, m->rows.n);
+    edits_settle(g, a);
 }
 
 static void on_results(struct gateway *g, uint64_t link, const struct msg *m)

@@ -87,6 +87,7 @@ static void drop(struct gateway *g, struct session *s, struct hold *h)
         router_drop(g, c->areas[k]);
     HASH_DEL(g->chunks, c);
     free(c->rows);
+    free(c->told);
     free(c);
 }
 

@@ -20,7 +20,7 @@ struct hold {
     uint64_t id; /* chunk_id: the hash key within the session */
     struct session *session;
     struct shown_chunk *chunk;
-    uint64_t asked_ms;
+    uint64_t asked_ms, told_ms; /* told.c: when rows of its answer last were sent */
     bool far;
     unsigned n_parts; /* not answered yet */
     struct part *parts[CHUNK_CELLS_MAX];
@@ -37,6 +37,10 @@ struct shown_chunk {
     /* fanout.c: the rows of the message at hand that this chunk shows */
     unsigned *rows, n_rows, rows_cap;
     struct shown_chunk *touched_next;
+    /* told.c */
+    struct told_block *told;
+    unsigned told_next;
+    uint64_t flooded_ms;
     UT_hash_handle hh;
 };
 

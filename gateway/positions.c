@@ -2,9 +2,9 @@
 
 #include "gateway/interest.h"
 #include "gateway/node_links.h"
-#include "gateway/presence.h"
 #include "gateway/router.h"
 #include "gateway/session.h"
+#include "gateway/sights.h"
 
 enum { SWEEP_MS = 5000 };
 
@@ -62,7 +62,7 @@ void positions_set(struct gateway *g, struct session *s, const struct place *p)
     s->moved = true;
     stand(g, s);
     if (!s->watching || !chunk_eq(before, now))
-        presence_moved(g, s);
+        sights_moved(g, s);
     if (chunk_distance(before, now) >= DROP_CHUNKS || g->now_ms - s->swept_ms >= SWEEP_MS)
         interest_sweep(g, s);
 }

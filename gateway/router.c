@@ -7,7 +7,7 @@
 #include "gateway/edits.h"
 #include "gateway/node_links.h"
 #include "gateway/positions.h"
-#include "gateway/presence.h"
+#include "gateway/sights.h"
 
 enum {
     OWNERS_PER_REQUEST = 1024,
@@ -299,7 +299,7 @@ static void granted(struct gateway *g, struct area *a, struct node_link *n, cons
     move(g, a, AREA_OWNED, n);
     if (a->watchers && !a->presence) /* the watchers came since we asked */
         want_presence(a, true);
-    presence_granted(g, a);
+    sights_granted(g, a);
     edits_granted(g, a);
     chunks_granted(g, a);
     positions_granted(g, a);
@@ -425,7 +425,7 @@ void router_watch(struct gateway *g, struct area *a)
     a->watchers++;
     if (area_owned(a) && !a->presence) {
         want_presence(a, true);
-        presence_granted(g, a);
+        sights_granted(g, a);
     }
 }
 
@@ -454,7 +454,7 @@ void router_sweep(struct gateway *g)
     HASH_ITER (hh, g->areas, a, next) {
         chunks_sweep(g, a);
         if (a->watchers == 0 && g->now_ms - a->unwatched_ms >= UNWATCHED_MS) {
-            presence_forget(g, a);
+            sights_forget(g, a);
             if (area_owned(a) && a->presence)
                 want_presence(a, false);
         }

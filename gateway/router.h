@@ -38,8 +38,9 @@ struct area {
 
     struct part *parts;       /* chunks.c */
     struct lane *lanes;       /* edits.c */
+    struct touched *settling; /* edits.c */
     struct session *standing; /* positions.c */
-    struct other *others;     /* presence.c */
+    struct other *others;     /* sights.c */
     UT_hash_handle hh;
     struct area *prev, *next; /* loose */
 };

@@ -11,8 +11,8 @@
 #include "gateway/interest.h"
 #include "gateway/joining.h"
 #include "gateway/positions.h"
-#include "gateway/presence.h"
 #include "gateway/router.h"
+#include "gateway/sights.h"
 
 enum {
     HELLO_MS = 10000,  /* from the connection to its first line */
@@ -210,7 +210,8 @@ static void count_line(enum craft_kind kind)
     gateway_count("spotcraft_lines_total", "Lines from players.", "kind", text[kind]);
 }
 
-size_t session_bytes(struct gateway *g, struct session *s, const char *data, size_t len)
+/* Takes whole lines while the session is read. */
+static size_t take_lines(struct gateway *g, struct session *s, const char *data, size_t len)
 {
     size_t used = 0;
     while (used < len && !s->closing && !s->unread) {
@@ -218,19 +219,61 @@ size_t session_bytes(struct gateway *g, struct session *s, const char *data, siz
         const char *why = NULL;
         size_t n = 0;
         enum err e = craft_next(data + used, len - used, &s->skipping, &n, &line, &why);
-        if (e == ERR_AGAIN) {
-            used += n;
-            break;
-        }
         if (e == ERR_OK && !take_line(g, s, &line))
             break;
         used += n;
+        if (e == ERR_AGAIN)
+            break;
         if (e == ERR_OK)
             count_line(line.kind);
         else if (s->state == SESSION_HELLO)
             session_close(g, s, "no version");
         else
             bad_line(g, s, why);
+    }
+    return used;
+}
+
+/* Keeps the beginning of a line until its end comes. */
+static void keep_partial(struct session *s, const char *data, size_t len)
+{
+    assert(len < sizeof s->partial);
+    memmove(s->partial, data, len);
+    s->n_partial = len;
+}
+
+/* Joins the beginning of a line that came earlier with what follows. Returns how much of data is used up: 0 when the
+ * line may not be taken now. */
+static size_t finish_partial(struct gateway *g, struct session *s, const char *data, size_t len)
+{
+    char line[2 * CRAFT_LINE_MAX];
+    const char *end = memchr(data, '\n', len < CRAFT_LINE_MAX ? len : CRAFT_LINE_MAX);
+    size_t more = end ? (size_t)(end - data) + 1 : len < CRAFT_LINE_MAX ? len : CRAFT_LINE_MAX;
+    memcpy(line, s->partial, s->n_partial);
+    memcpy(line + s->n_partial, data, more);
+    size_t all = s->n_partial + more, used = take_lines(g, s, line, all);
+    if (end && used < all)
+        return 0;
+    keep_partial(s, line + used, all - used);
+    return more;
+}
+
+size_t session_bytes(struct gateway *g, struct session *s, const char *data, size_t len)
+{
+    size_t used = 0;
+    while (used < len && !s->closing && !s->unread) {
+        if (s->n_partial) {
+            size_t n = finish_partial(g, s, data + used, len - used);
+            if (n == 0)
+                break;
+            used += n;
+            continue;
+        }
+        used += take_lines(g, s, data + used, len - used);
+        if (!s->unread && !s->closing) {
+            keep_partial(s, data + used, len - used);
+            used = len;
+        }
     }
     s->bytes_in += used;
     return s->closing ? len : used;
@@ -342,7 +385,7 @@ static void leave(struct gateway *g, struct session *s)
 {
     bool joined = s->state == SESSION_PLAYING;
     HASH_DEL(g->by_player, s);
-    presence_drop(g, s);
+    sights_drop(g, s);
     interest_drop_all(g, s);
     positions_leave(g, s);
     joining_leave(g, s);
@@ -420,7 +463,7 @@ void session_free_all(struct gateway *g)
 {
     struct session *s, *next;
     HASH_ITER (hh_count, g->by_count, s, next) {
-        presence_drop(g, s);
+        sights_drop(g, s);
         interest_drop_all(g, s);
         positions_leave(g, s);
         if (s->state != SESSION_LEAVING)

@@ -19,15 +19,17 @@ struct watch {
     struct cell_pos from, to;
 };
 
-struct view; /* presence.c: one player that the client shows */
+struct view; /* sights.c: one player that the client shows */
 
 struct session {
     uint64_t player; /* its socket */
     uint64_t count;  /* the second half of its session id */
     enum session_state state;
     bool closing;
-    bool skipping;   /* craft_next(): within a line that is too long */
-    unsigned unread; /* enum unread, or'ed */
+    bool skipping;                /* craft_next(): within a line that is too long */
+    unsigned unread;              /* enum unread, or'ed */
+    char partial[CRAFT_LINE_MAX]; /* the beginning of a line */
+    size_t n_partial;
     uint64_t since_ms, sent_ms;
     uint64_t bytes_in, bytes_out;
 
@@ -58,7 +60,7 @@ struct session {
     struct part *ready; /* parts that may be asked for */
     unsigned n_asked;
 
-    /* presence.c */
+    /* sights.c */
     bool watching;
     struct watch watch;
     struct view *views;

@@ -5,7 +5,7 @@
  *                      |  \------> chunks.c ---/    |
  *                      |  \------> positions.c-/    v
  *                      |                         coord (Redis)
- *   listener.c <--- fanout.c, presence.c, chat.c <--- node_links.c <--- nodes
+ *   listener.c <--- fanout.c, sights.c, chat.c <--- node_links.c <--- nodes
  *
  * Everything happens in turns: an entry point of gateway.h begins one, which fixes the time, and ends it, which sends
  * what was gathered (edits and subscriptions, one message a node) and frees the sessions that were closed meanwhile.
@@ -73,7 +73,7 @@ struct gateway {
     struct part *parts; /* by request */
     unsigned unanswered;
 
-    /* presence.c */
+    /* sights.c */
     struct other *others;
     uint64_t stamp;
     uint64_t presence_due_ms;

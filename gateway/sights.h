@@ -1,4 +1,4 @@
-/* presence.h - who is where, and which of them each client shows.
+/* sights.h - who is where, and which of them each client shows.
  *
  * The owners' frames fill one table of the players that this gateway's sessions may see. Four times a second each
  * session's view is compared with it: the nearest visible_max others within presence_chunks; whoever left the view or
@@ -7,18 +7,18 @@
  *
  * A player is given up when its owner says that it left, or when it was in no frame of an owned cell for a second.
  * While its cell has no owner, it stays where it is. A session is never shown, nor sent a D for, itself. */
-#ifndef GATEWAY_PRESENCE_H
-#define GATEWAY_PRESENCE_H
+#ifndef GATEWAY_SIGHTS_H
+#define GATEWAY_SIGHTS_H
 
 #include "gateway/state.h"
 
-void presence_frame(struct gateway *g, uint64_t link, const struct msg_in_cell *c);
-void presence_granted(struct gateway *g, struct area *a);
-void presence_forget(struct gateway *g, struct area *a); /* nobody watches it any more */
+void sights_frame(struct gateway *g, uint64_t link, const struct msg_in_cell *c);
+void sights_granted(struct gateway *g, struct area *a);
+void sights_forget(struct gateway *g, struct area *a); /* nobody watches it any more */
 /* The session's chunk changed: watch the cells around it. */
-void presence_moved(struct gateway *g, struct session *s);
-void presence_tick(struct gateway *g);
-void presence_drop(struct gateway *g, struct session *s); /* the session leaves */
-void presence_free_all(struct gateway *g);
+void sights_moved(struct gateway *g, struct session *s);
+void sights_tick(struct gateway *g);
+void sights_drop(struct gateway *g, struct session *s); /* the session leaves */
+void sights_free_all(struct gateway *g);
 
 #endif

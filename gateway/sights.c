@@ -1,4 +1,4 @@
-#include "gateway/presence.h"
+#include "gateway/sights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,7 +108,7 @@ static void see(struct gateway *g, struct area *a, const struct msg_player *p)
     }
 }
 
-void presence_frame(struct gateway *g, uint64_t link, const struct msg_in_cell *c)
+void sights_frame(struct gateway *g, uint64_t link, const struct msg_in_cell *c)
 {
     struct area *a = router_heard(g, link, c->cell, c->epoch);
     if (!a)
@@ -128,14 +128,14 @@ void presence_frame(struct gateway *g, uint64_t link, const struct msg_in_cell *
 }
 
 /* Frames of this owner begin now: who is in none of them has its second from here. */
-void presence_granted(struct gateway *g, struct area *a)
+void sights_granted(struct gateway *g, struct area *a)
 {
     struct other *o;
     DL_FOREACH (a->others, o)
         o->seen_ms = g->now_ms;
 }
 
-void presence_forget(struct gateway *g, struct area *a)
+void sights_forget(struct gateway *g, struct area *a)
 {
     while (a->others)
         other_free(g, a->others);
@@ -181,7 +181,7 @@ static void watch_each(struct gateway *g, const struct watch *w, bool on)
     }
 }
 
-void presence_moved(struct gateway *g, struct session *s)
+void sights_moved(struct gateway *g, struct session *s)
 {
     struct chunk_pos at = chunk_of_place(s->place.x, s->place.z);
     int32_t r = (int32_t)g->set.presence_chunks;
@@ -303,7 +303,7 @@ static void show(struct gateway *g, struct session *s)
         session_write(g, s, g->out.data, g->out.len);
 }
 
-void presence_tick(struct gateway *g)
+void sights_tick(struct gateway *g)
 {
     if (g->now_ms < g->presence_due_ms)
         return;
@@ -320,7 +320,7 @@ void presence_tick(struct gateway *g)
     }
 }
 
-void presence_drop(struct gateway *g, struct session *s)
+void sights_drop(struct gateway *g, struct session *s)
 {
     for (unsigned k = 0; k < s->n_views; k++)
         other_unref(s->views[k].other);
@@ -332,7 +332,7 @@ void presence_drop(struct gateway *g, struct session *s)
     s->watching = false;
 }
 
-void presence_free_all(struct gateway *g)
+void sights_free_all(struct gateway *g)
 {
     struct other *o, *next;
     HASH_ITER (hh, g->others, o, next)
