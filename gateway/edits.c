@@ -75,18 +75,24 @@ bool edits_hold_back(struct gateway *g, struct session *s, const struct row *r)
     return true;
 }
 
+static bool writes(const struct edit *e, unsigned thing)
+{
+    if (e->kind == ROW_BLOCK && e->w == 0)
+        return true;
+    return thing == (e->kind == ROW_SIGN ? 2u + e->face : e->kind);
+}
+
 /* The edit was accepted at rev: what it wrote over is not news any more. */
 static void overwrite(struct touched *t, const struct edit *e, uint64_t rev)
 {
     unsigned n = 0;
     for (unsigned k = 0; k < EDIT_ROWS_MAX; k++) {
-        bool all = e->kind == ROW_BLOCK && e->w == 0;
-        if (all || k == (e->kind == ROW_SIGN ? 2u + e->face : e->kind))
+        if (writes(e, k))
             t->overwrote[k] = rev;
     }
     t->settle_rev = rev;
     for (unsigned k = 0; k < t->n_rows; k++) {
-        if (t->rows[k].row.rev <= t->overwrote[thing_of(&t->rows[k].row)])
+        if (writes(e, thing_of(&t->rows[k].row)) && t->rows[k].row.rev <= rev)
             continue;
         if (n != k)
             t->rows[n] = t->rows[k];
@@ -141,18 +147,30 @@ static void touched_free(struct gateway *g, struct touched *t)
     free(t);
 }
 
+/* The held rows, the block's first: a client that is told of a break drops light and signs, whatever it heard before.
+ */
+static unsigned held_rows(const struct touched *t, struct row rows[EDIT_ROWS_MAX])
+{
+    unsigned n = 0;
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned k = 0; k < t->n_rows; k++) {
+            const struct held *h = &t->rows[k];
+            if ((h->row.kind == ROW_BLOCK) != (pass == 0))
+                continue;
+            rows[n] = h->row;
+            rows[n++].text = h->row.kind == ROW_SIGN ? h->text : NULL;
+        }
+    }
+    return n;
+}
+
 /* One of its edits was answered. */
 static void touched_release(struct gateway *g, struct session *s, struct touched *t, struct area *a)
 {
     struct row rows[EDIT_ROWS_MAX];
-    unsigned n = t->n_rows;
     if (--t->unanswered > 0)
         return;
-    for (unsigned k = 0; k < n; k++) {
-        rows[k] = t->rows[k].row;
-        rows[k].text = rows[k].kind == ROW_SIGN ? t->rows[k].text : NULL;
-    }
-    fanout_block(g, s, rows, n, t->corrected);
+    fanout_block(g, s, rows, held_rows(t, rows), t->corrected);
     t->n_rows = 0;
     t->corrected = t->echo = false;
     if (t->settle_rev <= a->rev) {
