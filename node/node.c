@@ -217,15 +217,6 @@ static void on_up(void *owner, uint64_t link, enum role role, uint64_t peer)
         keep_link_up(n, link, peer);
 }
 
-static bool gate_linked(const struct node *n, uint64_t gate)
-{
-    for (const struct gate_link *l = n->links; l; l = l->hh.next) {
-        if (l->role == ROLE_GATEWAY && l->peer == gate)
-            return true;
-    }
-    return false;
-}
-
 static void on_down(void *owner, uint64_t link, const char *why)
 {
     struct node *n = owner;
@@ -238,8 +229,7 @@ static void on_down(void *owner, uint64_t link, const char *why)
     HASH_DEL(n->links, l);
     if (l->role == ROLE_GATEWAY) {
         serve_link_down(n, l);
-        if (!gate_linked(n, l->peer))
-            presence_gate_gone(n, l->peer);
+        presence_link_gone(n, link);
     } else {
         keep_link_down(n, link);
     }

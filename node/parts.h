@@ -264,7 +264,7 @@ void serve_not_mine(struct node *n, uint64_t link, struct cell_pos at, uint64_t 
 /* ---- presence.c ---- */
 void presence_msg(struct node *n, struct gate_link *l, const struct msg *m);
 void presence_tick(struct node *n);
-void presence_gate_gone(struct node *n, uint64_t gate);
+void presence_link_gone(struct node *n, uint64_t link);
 void presence_cell_gone(struct node *n, struct owned *o); /* saves the places of those who stand in it */
 void presence_visit(struct node *n, uint64_t link, uint64_t request_id, const char *account);
 bool presence_saved(const struct node *n); /* nothing waits to be saved */

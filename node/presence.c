@@ -12,7 +12,7 @@
 
 enum {
     WHOLE_FRAME = 8,  /* ticks; well within the second after which gateways give a player up */
-    ORPHAN_MS = 3000, /* a player whose gateway went away waits so long for it to come back */
+    ORPHAN_MS = 3000, /* a player whose link went down waits so long for his gateway to come back */
     PLACES_PER_SAVE = 256,
     PLACES_MAX = 65536, /* waiting to be saved; more: the oldest places are the store's */
     FRAME_PLAYERS_MAX = MSG_ITEMS_MAX
@@ -153,7 +153,7 @@ void presence_msg(struct node *n, struct gate_link *l, const struct msg *m)
     case MSG_ENTER:
         o = served(n, m->enter.cell);
         if (o && m->enter.session.gate == l->peer)
-            players_enter(o->players, &m->enter);
+            players_enter(o->players, &m->enter, l->link);
         break;
     case MSG_MOVES:
         for (unsigned k = 0; k < m->moves.n; k++) {
@@ -174,11 +174,11 @@ void presence_msg(struct node *n, struct gate_link *l, const struct msg *m)
     }
 }
 
-void presence_gate_gone(struct node *n, uint64_t gate)
+void presence_link_gone(struct node *n, uint64_t link)
 {
     for (struct owned *o = n->cells; o; o = o->hh.next) {
         if (o->players)
-            players_orphan(o->players, gate, node_now(n));
+            players_orphan(o->players, link, node_now(n));
     }
 }
 
@@ -188,7 +188,7 @@ static void orphans_tick(struct node *n, struct owned *o)
     HASH_ITER (hh, o->players->by_session, who, next) {
         if (who->orphan_ms && node_now(n) - who->orphan_ms >= ORPHAN_MS) {
             place_add(n, who);
-            players_leave(o->players, who, true);
+            players_leave(o->players, who, false); /* he may well stand elsewhere */
         }
     }
 }

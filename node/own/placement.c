@@ -41,9 +41,11 @@ static unsigned contiguity(uint64_t node, const uint64_t owners[NEIGHBOURS])
 }
 
 /* Well above the mean: a quarter more, and by more than a few cells. */
+enum { SLACK = 3 * LOAD_CELL };
+
 static bool overloaded(uint32_t load, uint64_t sum, unsigned n)
 {
-    return (uint64_t)load * n * 4 > sum * 5 + (uint64_t)8 * LOAD_CELL * n * 4;
+    return (uint64_t)load * n * 4 > sum * 5 + (uint64_t)SLACK * n * 4;
 }
 
 uint64_t placement_choose(struct cell_pos at, const struct coord_member *members, unsigned n_members,

@@ -35,7 +35,7 @@ struct player *players_find(struct players *p, struct session_id s)
     return who;
 }
 
-void players_enter(struct players *p, const struct msg_enter *e)
+void players_enter(struct players *p, const struct msg_enter *e, uint64_t link)
 {
     struct player *who = players_find(p, e->session);
     if (!who) {
@@ -51,6 +51,7 @@ void players_enter(struct players *p, const struct msg_enter *e)
     who->id = e->player;
     snprintf(who->nick, sizeof who->nick, "%s", e->nick);
     snprintf(who->account, sizeof who->account, "%s", e->account);
+    who->link = link;
     who->orphan_ms = 0;
     if (e->visit != who->visit) {
         who->visit = e->visit;
@@ -82,10 +83,10 @@ void players_leave(struct players *p, struct player *who, bool gone)
     free(who);
 }
 
-void players_orphan(struct players *p, uint64_t gate, uint64_t now_ms)
+void players_orphan(struct players *p, uint64_t link, uint64_t now_ms)
 {
     for (struct player *who = p->by_session; who; who = who->hh.next) {
-        if (who->session.gate == gate && !who->orphan_ms)
+        if (who->link == link && !who->orphan_ms)
             who->orphan_ms = now_ms;
     }
 }
