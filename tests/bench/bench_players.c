@@ -35,6 +35,7 @@ enum {
     EDIT_Y_MAX = 220,
     BREAK_AFTER_US = 1500000,
     JOIN_MS = 60000,
+    SPREAD_MS = 4000, /* nodes tell their load each second: who comes at once is all put on one */
     SETTLE_MS = 20000
 };
 
@@ -323,6 +324,7 @@ static bool gather(struct bench *b)
         p->join_us = clock_mono_us();
         bot_set_view(p->bot, (int)b->o.view);
         move(p, clock_mono_us());
+        loop_for(b->base, SPREAD_MS / b->o.bots);
     }
     if (!wait_all_here(b, "all bots to see their surroundings"))
         return false;
@@ -338,12 +340,24 @@ static bool gather(struct bench *b)
     return wait_all_here(b, "all bots to see where they moved");
 }
 
+/* The one whose loss hurts most. */
+static struct member *busiest_node(struct cluster *c)
+{
+    struct member *most = &c->node[0];
+    for (unsigned k = 1; k < c->n_nodes; k++) {
+        if (member_metric_or(&c->node[k], "spotcraft_node_cells", 0) >
+            member_metric_or(most, "spotcraft_node_cells", 0))
+            most = &c->node[k];
+    }
+    return most;
+}
+
 static void disturb(struct bench *b, uint64_t ms)
 {
     struct cluster *c = b->cluster;
     if (b->o.kill_node_at >= 0 && ms >= (uint64_t)b->o.kill_node_at * 1000) {
-        note(b, "killing node0");
-        proc_signal(c->node[0].proc, SIGKILL);
+        note(b, "killing the node with the most cells");
+        proc_signal(busiest_node(c)->proc, SIGKILL);
         b->o.kill_node_at = -1;
     }
     if (b->o.start_node_at >= 0 && ms >= (uint64_t)b->o.start_node_at * 1000) {
