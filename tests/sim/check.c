@@ -9,6 +9,7 @@
 #include "proto/wire/record.h"
 #include "tests/sim/redis.h"
 #include "tests/sim/store.h"
+#include "tests/sim/tell.h"
 
 enum { EPOCHS_KEPT = 64 };
 
@@ -176,14 +177,6 @@ static bool same(const struct change *ch, const struct row *r)
     return ch->w == r->w && ch->chunk_key == r->key && strcmp(ch->text, r->text ? r->text : "") == 0;
 }
 
-static const char *row_text(const struct row *r, char out[160])
-{
-    static const char *const kinds[] = {"block", "light", "sign"};
-    snprintf(out, 160, "%s (%d,%d,%d) face %u w %d text \"%s\" key %u rev %" PRIu64, kinds[r->kind], r->at.x, r->at.y,
-             r->at.z, r->face, r->w, r->text ? r->text : "", r->key, r->rev);
-    return out;
-}
-
 static struct cell_ledger *cell_ledger(struct check *c, struct cell_pos at)
 {
     uint64_t id = cell_id(at);
@@ -320,11 +313,11 @@ static bool owner_fits(struct check *c, struct cell_ledger *l, uint64_t epoch, u
 static void take_row(struct check *c, struct cell_ledger *l, const struct row *r, uint64_t epoch, uint64_t n,
                      uint64_t rev_before)
 {
-    char text[160];
+    char text[TELL_ROW_BYTES];
     struct author *a = author_of(c, l, r->author);
     const struct edit_taken *e = find_edit(c, l->id, r->author, r->seq);
     if (!cell_eq(cell_of_block(r->at.x, r->at.z), l->at) || !row_valid(r))
-        sim_fail(c->sim, "cell %d,%d: a row that cannot be: %s", l->at.i, l->at.j, row_text(r, text));
+        sim_fail(c->sim, "cell %d,%d: a row that cannot be: %s", l->at.i, l->at.j, tell_row(r, text));
     else if (r->rev <= rev_before)
         sim_fail(c->sim, "cell %d,%d: revision went back to %" PRIu64 " from %" PRIu64, l->at.i, l->at.j, r->rev,
                  rev_before);
@@ -333,12 +326,12 @@ static void take_row(struct check *c, struct cell_ledger *l, const struct row *r
                  "cell %d,%d: edit %" PRIu64 " of session %016" PRIx64 ".%" PRIu64 " %s (batch %" PRIu64 "-%" PRIu64
                  "): %s",
                  l->at.i, l->at.j, r->seq, r->author.gate, r->author.count,
-                 r->seq == a->seq ? "is taken twice" : "is taken after a later one", epoch, n, row_text(r, text));
+                 r->seq == a->seq ? "is taken twice" : "is taken after a later one", epoch, n, tell_row(r, text));
     if (r->kind == ROW_BLOCK) {
         uint32_t *key = chunk_key_of(l, r);
         if (r->key <= *key && *key < KEY_MAX)
             sim_fail(c->sim, "cell %d,%d: chunk key went back to %u from %u: %s", l->at.i, l->at.j, r->key, *key,
-                     row_text(r, text));
+                     tell_row(r, text));
         *key = r->key;
     }
     a->seq = r->seq;
@@ -411,10 +404,10 @@ static void check_in_store(struct check *c, const struct before *b, const struct
     for (unsigned i = 0; i < n; i++) {
         const struct row *has =
             model_store_row(store_model(c->sim), (enum row_kind)rows[i].kind, rows[i].at, rows[i].face);
-        char text[160];
+        char text[TELL_ROW_BYTES];
         if (!has || has->rev < rows[i].rev)
             sim_fail(c->sim, "cell %d,%d: batch %" PRIu64 "-%" PRIu64 " leaves the journal, and the store lacks %s",
-                     b->cell.i, b->cell.j, batch->epoch, batch->n, row_text(&rows[i], text));
+                     b->cell.i, b->cell.j, batch->epoch, batch->n, tell_row(&rows[i], text));
     }
 }
 
@@ -458,10 +451,10 @@ static void restored(struct check *c, const struct coord_req *r)
             return;
         for (unsigned k = 0; k < n; k++) {
             const struct change *ch = find_change(c, &rows[k]);
-            char text[160];
+            char text[TELL_ROW_BYTES];
             if (!ch || !same(ch, &rows[k]))
                 sim_fail(c->sim, "cell %d,%d: restored batch %" PRIu64 "-%" PRIu64 " has what no journal took: %s",
-                         l->at.i, l->at.j, b->epoch, b->n, row_text(&rows[k], text));
+                         l->at.i, l->at.j, b->epoch, b->n, tell_row(&rows[k], text));
         }
     }
     l->reread = true;
@@ -495,10 +488,10 @@ void check_store_after(struct sim *s, const struct store_req *r)
         return;
     for (unsigned i = 0; i < r->n_rows && !s->failed; i++) {
         const struct change *ch = find_change(s->check, &r->rows[i]);
-        char text[160];
+        char text[TELL_ROW_BYTES];
         if (!ch || !same(ch, &r->rows[i]))
             sim_fail(s, "cell %d,%d: the store is given what no journal took: %s", r->cell.i, r->cell.j,
-                     row_text(&r->rows[i], text));
+                     tell_row(&r->rows[i], text));
     }
 }
 
@@ -508,12 +501,12 @@ static void told_row(struct host *h, struct cell_pos cell, const struct row *r, 
 {
     struct check *c = h->sim->check;
     struct change *ch = r->rev ? find_change(c, r) : NULL;
-    char text[160];
+    char text[TELL_ROW_BYTES];
     if (r->rev == 0)
         return; /* terrain */
     if (!ch || !same(ch, r)) {
         sim_fail(h->sim, "%s tells in %s of cell %d,%d what no journal took: %s", h->name, in, cell.i, cell.j,
-                 row_text(r, text));
+                 tell_row(r, text));
         return;
     }
     c->stats.told += !ch->told;
@@ -654,9 +647,9 @@ static void compare_world(struct check *c)
     }
     for (struct place_now *p = c->world; p && !c->sim->failed; p = p->hh.next) {
         const struct change *ch = find_change(c, &p->row);
-        char text[160];
+        char text[TELL_ROW_BYTES];
         if (!ch || !same(ch, &p->row))
-            sim_fail(c->sim, "the world holds what no journal took: %s", row_text(&p->row, text));
+            sim_fail(c->sim, "the world holds what no journal took: %s", tell_row(&p->row, text));
     }
 }
 

@@ -8,6 +8,7 @@
 #include "proto/base/arena.h"
 #include "proto/base/mem.h"
 #include "tests/sim/check.h"
+#include "tests/sim/tell.h"
 
 enum {
     DIAL_US = 2000000, /* a dial that nobody answers */
@@ -130,7 +131,8 @@ static void packet_hear(struct host *h, struct packet *p)
                          why);
                 break;
             }
-            sim_note(h->sim, "%s reads %s from %s", h->name, msg_name(m.kind), l->end[!p->to]->name);
+            if (h->sim->telling)
+                tell_message(h, l->end[!p->to], &m);
             ev->msg(host_owner(h), number, &m);
         }
         break;

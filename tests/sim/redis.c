@@ -7,6 +7,7 @@
 #include "proto/base/mem.h"
 #include "tests/sim/check.h"
 #include "tests/sim/rpc.h"
+#include "tests/sim/tell.h"
 
 enum { DEADLINE_MS = 2000, EVENTS_GAP_MS_MAX = 2000 };
 
@@ -114,37 +115,6 @@ static void tell_gateways(struct sim *s, struct blob *bytes, uint64_t at_us)
     }
 }
 
-static void note_applied(struct host *from, const struct coord_req *r)
-{
-    static const char *const answers[] = {"-", "taken", "before", "stale", "behind", "closed", "busy"};
-    struct sim *s = from->sim;
-    if (!s->telling)
-        return;
-    const char *op = coord_op_name(r->op);
-    switch (r->op) {
-    case COORD_CLAIM:
-    case COORD_APPEND:
-    case COORD_TRIM:
-    case COORD_RELEASE:
-    case COORD_TRANSFER:
-        for (unsigned i = 0; i < r->cells.n; i++) {
-            const struct coord_cell *c = &r->cells.cells[i];
-            sim_note(s, "redis %s from %s: cell=%d,%d %llu-%llu %s; there is %llu-%llu", op, from->name, c->cell.i,
-                     c->cell.j, (unsigned long long)c->epoch, (unsigned long long)c->n, answers[c->answer],
-                     (unsigned long long)c->owner_epoch, (unsigned long long)c->owner_n);
-        }
-        break;
-    case COORD_RESTORE:
-        sim_note(s, "redis %s from %s: cell=%d,%d %llu-%llu batches=%u %s", op, from->name, r->restore.cell.i,
-                 r->restore.cell.j, (unsigned long long)r->restore.epoch, (unsigned long long)r->restore.n,
-                 r->restore.n_batches, answers[r->restore.answer]);
-        break;
-    default:
-        sim_note(s, "redis %s from %s: %s", op, from->name, err_text(r->err));
-        break;
-    }
-}
-
 static void apply(struct host *from, void *arg)
 {
     struct coord_req *r = arg;
@@ -153,7 +123,8 @@ static void apply(struct host *from, void *arg)
     check_redis_before(s, r);
     model_redis_apply(s->redis->model, r);
     check_redis_after(s, r);
-    note_applied(from, r);
+    if (s->telling)
+        tell_request(from, r);
     if (r->op == COORD_PUBLISH && s->redis->events_cut_until_us <= s->sched.now_us)
         tell_gateways(s, r->publish.event, s->sched.now_us + sim_latency(s));
 }

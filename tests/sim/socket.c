@@ -184,6 +184,11 @@ bool socket_idle(const struct sim_socket *k)
     return k->up.from == k->up.len && k->down.from == k->down.len;
 }
 
+struct host *socket_gateway(const struct sim_socket *k)
+{
+    return k->gateway;
+}
+
 /* ---- towards the player ---- */
 
 static void on_down(void *arg)

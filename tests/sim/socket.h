@@ -24,6 +24,7 @@ struct sim_socket *socket_open(struct host *gateway, const struct socket_ears *e
 void socket_write(struct sim_socket *k, const char *data, size_t len);
 void socket_close(struct sim_socket *k);      /* by the player; no closed() for it */
 bool socket_idle(const struct sim_socket *k); /* nothing on its way, either way */
+struct host *socket_gateway(const struct sim_socket *k);
 void sockets_gateway_gone(struct host *gateway);
 void sockets_init(struct sim *s);
 void sockets_free(struct sim *s);

@@ -182,6 +182,8 @@ static bool run_told(const struct sim_profile *mix, uint64_t seed)
 static void run_mix(void **state)
 {
     const struct sim_profile *mix = *state;
+    signal(SIGABRT, on_crash); /* here, for cmocka sets its own */
+    signal(SIGSEGV, on_crash);
     if (one_seed) {
         assert_true(run_told(mix, only_seed));
         return;
@@ -218,8 +220,6 @@ int main(void)
     alarm(TIME_LIMIT_S);
     log_set_fd(-1);
     log_set_level(LOG_ERROR);
-    signal(SIGABRT, on_crash);
-    signal(SIGSEGV, on_crash);
     seeds = number("SIM_SEEDS", SEEDS_DEFAULT);
     one_seed = getenv("SEED") && *getenv("SEED");
     only_seed = one_seed ? strtoull(getenv("SEED"), NULL, 10) : 0;
