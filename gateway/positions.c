@@ -97,6 +97,8 @@ void positions_tick(struct gateway *g)
 
 void positions_leave(struct gateway *g, struct session *s)
 {
+    if (s->moved && s->at && area_owned(s->at))
+        enter(g, s); /* its last step: there it stands when it joins again */
     if (s->entered) {
         send_leave(g, s, false);
         router_drop(g, s->entered);
