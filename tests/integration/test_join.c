@@ -135,6 +135,12 @@ static void who_comes_back_by_name_stands_where_he_stood(void **state)
     assert_true(party_passed(p));
 }
 
+static bool nobody_is_here(void *arg)
+{
+    struct party *p = arg;
+    return member_status_number(&p->cluster->gateway[0], "players", -1) == 0;
+}
+
 /* B lines for a player's own head and foot throw him to the surface. */
 static void who_fell_asleep_in_a_tunnel_wakes_up_in_it(void **state)
 {
@@ -145,6 +151,8 @@ static void who_fell_asleep_in_a_tunnel_wakes_up_in_it(void **state)
     assert_true(party_move(p, a, 40, 9, 40));
     assert_true(party_acknowledged(p));
     party_forget(p, a);
+    assert_true(party_until(p, nobody_is_here, p, "the gateway to notice that he left"));
+    loop_for(p->base, 500); /* places are written behind his back: nobody is back sooner than this */
     struct bot *again = party_join(p, "mole", 1); /* with an empty cache: every row comes */
     struct place is = craft_client_place(bot_model(again));
     assert_int_equal(bot_sees_block(again, (struct chunk_pos){1, 1}, 40, 9, 40), 0);

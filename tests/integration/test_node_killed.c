@@ -94,10 +94,35 @@ static void a_node_that_joins_gets_cells(void **state)
     assert_non_null(a);
     assert_true(cluster_add_node(p->cluster));
     struct member *joined = &p->cluster->node[3];
-    for (int i = 0; i < 40 && member_status_number(joined, "cells_serving", 0) < 1; i++)
-        assert_true(party_move(p, a, (float)(i * 256), 130, 5000)); /* into ground that nobody owns */
+    for (int i = 0; i < 200 && member_status_number(joined, "cells_serving", 0) < 1; i++) {
+        assert_true(party_move(p, a, (float)(i * 16 * CELL_SIZE), 130, 5000)); /* into ground that nobody owns */
+        loop_for(p->base, 50);
+    }
     assert_true(member_status_number(joined, "cells_serving", 0) >= 1);
     assert_true(party_passed(p));
+}
+
+/* Areas that lie apart go to nodes by chance, what is between two of them to one of the two: the x of a border between
+ * two nodes, on the line z = 64. The player a is led there and claims on its way. 0: none. */
+static int32_t find_border(struct party *p, struct bot *a)
+{
+    enum { APART = 8, AREAS = 12 };
+    for (int i = 0; i < AREAS; i++)
+        if (!party_move(p, a, (float)(i * APART * CELL_SIZE + 64), 130, 64))
+            return 0;
+    for (int i = 0; i + 1 < AREAS; i++) {
+        struct member *west = party_owner(p, i * APART * CELL_SIZE, 64);
+        if (west == party_owner(p, (i + 1) * APART * CELL_SIZE, 64))
+            continue;
+        for (int k = 0; k < APART; k++) {
+            int32_t x = (i * APART + k + 1) * CELL_SIZE;
+            if (!party_move(p, a, (float)x, 130, 64))
+                return 0;
+            if (west && west != party_owner(p, x, 64))
+                return x;
+        }
+    }
+    return 0;
 }
 
 /* Walking over the border between two nodes: seen all the way, by one who stands still. */
@@ -105,14 +130,9 @@ static void a_walker_is_seen_across_the_border_between_nodes(void **state)
 {
     struct party *p = *state;
     struct bot *a = party_join(p, "", 1), *b = party_join(p, "", 1);
-    assert_true(party_move(p, a, 64, 130, 64) && party_move(p, b, 64, 130, 64));
-    int32_t border = 0;
-    for (int i = 1; i < 12 && !border; i++) { /* far enough to meet another owner */
-        assert_true(party_move(p, a, (float)(i * CELL_SIZE + 64), 130, 64));
-        struct member *here = party_owner(p, i * CELL_SIZE + 64, 64), *before = party_owner(p, i * CELL_SIZE - 64, 64);
-        if (here && before && here != before)
-            border = i * CELL_SIZE;
-    }
+    assert_non_null(a);
+    assert_non_null(b);
+    int32_t border = find_border(p, a);
     assert_int_not_equal(border, 0);
     assert_true(party_move(p, b, (float)border - 30, 130, 64));
     assert_true(party_move(p, a, (float)border - 10, 130, 60));
