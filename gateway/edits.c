@@ -39,7 +39,7 @@ static bool same_thing(const struct row *a, const struct row *b)
 }
 
 /* The latest row of each kind and face is kept; in the order in which those came. */
-static void hold_row(struct touched *t, const struct row *r)
+static struct held *hold_row(struct touched *t, const struct row *r)
 {
     unsigned n = 0;
     for (unsigned k = 0; k < t->n_rows; k++) {
@@ -51,8 +51,10 @@ static void hold_row(struct touched *t, const struct row *r)
     }
     struct held *h = &t->rows[n++];
     h->row = *r;
+    h->own = false;
     snprintf(h->text, sizeof h->text, "%s", r->text ? r->text : "");
     t->n_rows = n;
+    return h;
 }
 
 /* A block has EDIT_ROWS_MAX things: itself, its light, a sign on each face. */
@@ -102,9 +104,10 @@ static void overwrite(struct touched *t, const struct edit *e, uint64_t rev)
 }
 
 /* The accepted edit as a row for its author, unless a later row of that thing is held. */
-static void echo(struct touched *t, const struct edit *e, uint64_t rev)
+static void hold_own(struct touched *t, const struct edit *e, uint64_t rev)
 {
     struct row row = {.at = e->at, .kind = e->kind, .rev = rev};
+    t->broke = t->broke || (e->kind == ROW_BLOCK && e->w == 0);
     if (e->kind == ROW_SIGN) {
         row.face = e->face;
         row.text = e->text;
@@ -115,7 +118,7 @@ static void echo(struct touched *t, const struct edit *e, uint64_t rev)
         if (same_thing(&t->rows[k].row, &row))
             return;
     }
-    hold_row(t, &row);
+    hold_row(t, &row)->own = true;
 }
 
 /* The owner did not take the edit: the block as it is replaces what was held. The client set a light or a sign that may
@@ -125,6 +128,7 @@ static void correct(struct touched *t, const struct edit *e, const struct edit_r
     struct row none = {.at = e->at, .kind = e->kind, .face = e->face, .text = e->kind == ROW_SIGN ? "" : NULL};
     bool told = e->kind == ROW_BLOCK || e->at.y <= 0 || e->at.y > BLOCK_Y_MAX || e->face >= SIGN_FACES;
     t->n_rows = 0;
+    t->broke = false;
     t->corrected = true;
     for (unsigned k = 0; k < r->n_rows; k++) {
         const struct row *row = &r->rows[k];
@@ -147,18 +151,22 @@ static void touched_free(struct gateway *g, struct touched *t)
     free(t);
 }
 
-/* The held rows, the block's first: a client that is told of a break drops light and signs, whatever it heard before.
- */
-static unsigned held_rows(const struct touched *t, struct row rows[EDIT_ROWS_MAX])
+/* The rows to tell, the block's first: at a break's line a client drops light and signs, whatever it heard before or
+ * set itself. So where one is told, the session's own light and signs follow it. */
+static unsigned held_rows(const struct touched *t, struct row rows[EDIT_ROWS_MAX + 1])
 {
     unsigned n = 0;
+    bool own = t->echo;
+    if (t->echo && t->broke)
+        rows[n++] = (struct row){.at = t->at, .kind = ROW_BLOCK};
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned k = 0; k < t->n_rows; k++) {
             const struct held *h = &t->rows[k];
-            if ((h->row.kind == ROW_BLOCK) != (pass == 0))
+            if ((h->row.kind == ROW_BLOCK) != (pass == 0) || (h->own && !own))
                 continue;
             rows[n] = h->row;
             rows[n++].text = h->row.kind == ROW_SIGN ? h->text : NULL;
+            own = own || (pass == 0 && h->row.w == 0);
         }
     }
     return n;
@@ -167,12 +175,12 @@ static unsigned held_rows(const struct touched *t, struct row rows[EDIT_ROWS_MAX
 /* One of its edits was answered. */
 static void touched_release(struct gateway *g, struct session *s, struct touched *t, struct area *a)
 {
-    struct row rows[EDIT_ROWS_MAX];
+    struct row rows[EDIT_ROWS_MAX + 1];
     if (--t->unanswered > 0)
         return;
     fanout_block(g, s, rows, held_rows(t, rows), t->corrected);
     t->n_rows = 0;
-    t->corrected = t->echo = false;
+    t->corrected = t->echo = t->broke = false;
     if (t->settle_rev <= a->rev) {
         touched_free(g, t);
     } else if (!t->settling) {
@@ -314,8 +322,7 @@ void edits_result(struct gateway *g, struct area *a, const struct edit_result *r
     struct touched *t = touched_find(s, k->edit.at);
     if (r->outcome == EDIT_ACCEPTED) {
         overwrite(t, &k->edit, r->rev);
-        if (t->echo)
-            echo(t, &k->edit, r->rev);
+        hold_own(t, &k->edit, r->rev);
     } else {
         correct(t, &k->edit, r);
     }

@@ -38,6 +38,7 @@ struct lane {
 struct held {
     struct row row;
     char text[SIGN_TEXT_MAX + 1];
+    bool own; /* an accepted edit of the session itself: told only if an older line may come, or is sent, after it */
 };
 
 /* A block with unanswered edits of one session, or with accepted ones whose revision the cell's rows have not reached
@@ -54,6 +55,7 @@ struct touched {
     struct held rows[EDIT_ROWS_MAX];
     unsigned n_rows;
     bool corrected; /* the rows correct the author: own chunk in any case */
+    bool broke;     /* an own break cleared light and signs, even if something was placed since */
     bool echo;      /* an older line may reach the author after its edit: see told.h */
     UT_hash_handle hh;
 };
