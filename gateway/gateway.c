@@ -16,7 +16,7 @@
 #include "gateway/session.h"
 #include "gateway/sights.h"
 
-enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000, POSITIONS_MS = 50 };
+enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000 };
 
 void gateway_settings_default(struct gateway_settings *s)
 {
@@ -325,10 +325,7 @@ void gateway_tick(struct gateway *g)
     node_links_tick(g);
     router_tick(g);
     session_tick(g);
-    if (g->now_ms >= g->positions_due_ms) {
-        g->positions_due_ms = g->now_ms + POSITIONS_MS;
-        positions_tick(g);
-    }
+    positions_tick(g);
     sights_tick(g);
     if (g->now_ms >= g->sweep_due_ms) {
         g->sweep_due_ms = g->now_ms + SWEEP_MS;

@@ -9,8 +9,8 @@
 #include "gateway/session.h"
 
 enum {
-    TICK_MS = 50,
-    VIEW_TICKS = 5,   /* a session's view is compared with the world every so many ticks */
+    TICK_MS = 20,
+    VIEW_TICKS = 12,  /* a session's view is compared with the world every so many ticks */
     GONE_MS = 1000,   /* in no frame for so long, while frames come */
     SILENT_MS = 5000, /* ... while none come: the owner has nobody left to tell of */
     GAP_MS = 500,     /* a node without frames for so long starts afresh: it was paused, or empty */

@@ -85,7 +85,7 @@ struct gateway {
     struct text out, late;
 
     /* gateway.c */
-    uint64_t sweep_due_ms, positions_due_ms;
+    uint64_t sweep_due_ms;
     bool stopping, stopped, leave_sent, left;
     uint64_t stop_ms, stop_warned_ms;
 };
