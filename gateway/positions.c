@@ -30,6 +30,7 @@ static void enter(struct gateway *g, struct session *s)
                                  .cell = s->at->cell};
     node_links_send(g, s->at->node, &m);
     s->moved = false;
+    s->entered_grant = s->at->grants;
     if (old == s->at)
         return;
     if (old) {
@@ -76,6 +77,7 @@ void positions_renamed(struct gateway *g, struct session *s)
 void positions_granted(struct gateway *g, struct area *a)
 {
     struct session *s;
+    a->grants++;
     DL_FOREACH2(a->standing, s, at_next)
     enter(g, s);
 }
@@ -85,7 +87,8 @@ void positions_tick(struct gateway *g)
     for (struct session *s = g->by_player; s; s = s->hh.next) {
         if (!s->moved || !s->at || !area_owned(s->at))
             continue;
-        if (s->entered != s->at) {
+        /* The cell may have a new owner since he stood in it last, who never heard of him. */
+        if (s->entered != s->at || s->entered_grant != s->at->grants) {
             enter(g, s);
             continue;
         }

@@ -40,6 +40,7 @@ struct area {
     struct lane *lanes;       /* edits.c */
     struct touched *settling; /* edits.c */
     struct session *standing; /* positions.c */
+    uint64_t grants;          /* counted: who was entered under an earlier one is to be entered again */
     struct other *others;     /* sights.c */
     UT_hash_handle hh;
     struct area *prev, *next; /* loose */

@@ -46,11 +46,12 @@ struct session {
 
     /* positions.c */
     struct place place;
-    bool grounded;        /* the client was sent to the ground: its y is not known yet */
-    uint64_t moves;       /* the count of its positions */
-    bool moved;           /* since the owner was told */
-    struct area *at;      /* where it stands */
-    struct area *entered; /* whose owner was told so */
+    bool grounded;          /* the client was sent to the ground: its y is not known yet */
+    uint64_t moves;         /* the count of its positions */
+    bool moved;             /* since the owner was told */
+    struct area *at;        /* where it stands */
+    struct area *entered;   /* whose owner was told so */
+    uint64_t entered_grant; /* ... which of its grants */
     struct session *at_prev, *at_next;
 
     /* interest.c, chunks.c */
