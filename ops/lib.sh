@@ -9,7 +9,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 packages_build=(build-essential pkg-config git libevent-dev libhiredis-dev libpq-dev libprotobuf-c-dev
     protobuf-c-compiler libsqlite3-dev libssl-dev uthash-dev)
 packages_run=(redis-server)
-packages_postgres=(postgresql postgresql-client)
+packages_postgres=(postgresql) # its client comes with it
 packages_test=(libcmocka-dev)
 packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind)
 

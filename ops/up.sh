@@ -110,9 +110,9 @@ start_postgres() {
         say "making a database"
         mkdir -p "$data"
         head -c 24 /dev/urandom | od -An -vtx1 | tr -d ' \n' >"$dir/postgres.password"
-        [ "$(id -u)" != 0 ] || chown postgres:postgres "$data"
-        as_postgres "$bin/initdb" -D "$data" -U spotcraft --auth=scram-sha-256 --pwfile=/dev/stdin --encoding=UTF8 --locale=C \
-            <"$dir/postgres.password" >"$dir/log/initdb.log" 2>&1 || die "initdb failed, see $dir/log/initdb.log"
+        [ "$(id -u)" != 0 ] || chown postgres:postgres "$data" "$dir/postgres.password"
+        as_postgres "$bin/initdb" -D "$data" -U spotcraft --auth=scram-sha-256 --pwfile="$dir/postgres.password" \
+            --encoding=UTF8 --locale=C >"$dir/log/initdb.log" 2>&1 || die "initdb failed, see $dir/log/initdb.log"
     fi
     newest=$(cat "$data/PG_VERSION")
     bin=/usr/lib/postgresql/$newest/bin
@@ -215,7 +215,7 @@ prepare_dir
 if [ "$install" ]; then
     install_missing "${packages_build[@]}" "${packages_run[@]}"
     [ "$store" != postgres ] || install_missing "${packages_postgres[@]}"
-    case $store in postgres*://*) install_missing postgresql-client ;; esac
+    case $store in postgres*://*) command -v psql >/dev/null || install_missing postgresql-client ;; esac
 fi
 build
 trap 'stopping; exit 1' EXIT # whatever goes wrong from here on leaves nothing behind
