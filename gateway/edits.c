@@ -157,7 +157,7 @@ static unsigned held_rows(const struct touched *t, struct row rows[EDIT_ROWS_MAX
 {
     unsigned n = 0;
     bool own = t->echo;
-    if (t->echo && t->broke)
+    if (t->echo && t->broke) /* something may have been placed since */
         rows[n++] = (struct row){.at = t->at, .kind = ROW_BLOCK};
     for (unsigned pass = 0; pass < 2; pass++) {
         for (unsigned k = 0; k < t->n_rows; k++) {

@@ -93,11 +93,11 @@ void fanout_block(struct gateway *g, struct session *s, const struct row *rows, 
         return;
     chunks[0] = chunk_of_block(rows[0].at.x, rows[0].at.z);
     unsigned n_chunks = 1 + chunk_mirrors(rows[0].at.x, rows[0].at.z, chunks + 1);
-    told_note(g, interest_chunk(g, chunks[0]), rows[0].at);
     struct telling t = tell_begin(g, s);
     for (unsigned c = 0; c < n_chunks; c++) {
         if (!always && !interest_find(s, chunks[c]))
             continue;
+        told_note(g, interest_chunk(g, chunks[c]), rows[0].at);
         for (unsigned k = 0; k < n; k++) {
             if (shows(chunks[c], &rows[k]))
                 tell_row(&t, chunks[c], &rows[k]);
@@ -133,8 +133,7 @@ static void note_row(struct gateway *g, struct chunk_pos at, const struct block_
     struct shown_chunk *c = interest_chunk(g, at);
     if (!c)
         return;
-    if (chunk_eq(at, chunk_of_block(what->x, what->z)))
-        told_note(g, c, *what);
+    told_note(g, c, *what);
     if (c->n_rows == 0) {
         c->touched_next = *touched;
         *touched = c;

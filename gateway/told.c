@@ -42,11 +42,11 @@ bool told_lately(struct gateway *g, struct session *s, struct block_pos at)
 {
     struct chunk_pos chunks[1 + MIRRORS_MAX] = {chunk_of_block(at.x, at.z)};
     unsigned n = 1 + chunk_mirrors(at.x, at.z, chunks + 1);
-    const struct shown_chunk *own = interest_chunk(g, chunks[0]);
-    if (own && (is_recent(g, own->flooded_ms) || in_log(g, own, at)))
-        return true;
     for (unsigned k = 0; k < n; k++) {
-        const struct hold *h = interest_find(s, chunks[k]);
+        const struct shown_chunk *c = interest_chunk(g, chunks[k]);
+        const struct hold *h = c ? interest_find(s, chunks[k]) : NULL;
+        if (c && (is_recent(g, c->flooded_ms) || in_log(g, c, at)))
+            return true;
         if (h && is_recent(g, h->told_ms))
             return true;
     }

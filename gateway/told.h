@@ -16,7 +16,7 @@ struct told_block {
     uint64_t ms;
 };
 
-/* Holders of the block's own chunk are told of it now. c may be NULL: nobody holds it. */
+/* Holders of chunk c are told of the block now, of its mirror perhaps. c may be NULL: nobody holds it. */
 void told_note(struct gateway *g, struct shown_chunk *c, struct block_pos at);
 /* The session is told rows of this chunk now, in answer to its question. */
 void told_answer(struct gateway *g, struct session *s, struct chunk_pos at);
