@@ -121,13 +121,27 @@ static void hold_own(struct touched *t, const struct edit *e, uint64_t rev)
     hold_row(t, &row)->own = true;
 }
 
+/* Of the held rows only those stay that take back what the client set and no row tells of. */
+static void keep_unset(struct touched *t)
+{
+    unsigned n = 0;
+    for (unsigned k = 0; k < t->n_rows; k++) {
+        if (t->rows[k].row.kind == ROW_BLOCK || t->rows[k].row.rev)
+            continue;
+        if (n != k)
+            t->rows[n] = t->rows[k];
+        n++;
+    }
+    t->n_rows = n;
+}
+
 /* The owner did not take the edit: the block as it is replaces what was held. The client set a light or a sign that may
  * never have been there: then no row says so, and we do. */
 static void correct(struct touched *t, const struct edit *e, const struct edit_result *r)
 {
     struct row none = {.at = e->at, .kind = e->kind, .face = e->face, .text = e->kind == ROW_SIGN ? "" : NULL};
     bool told = e->kind == ROW_BLOCK || e->at.y <= 0 || e->at.y > BLOCK_Y_MAX || e->face >= SIGN_FACES;
-    t->n_rows = 0;
+    keep_unset(t);
     t->broke = false;
     t->corrected = true;
     for (unsigned k = 0; k < r->n_rows; k++) {

@@ -16,7 +16,7 @@
 #include "gateway/session.h"
 #include "gateway/sights.h"
 
-enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000 };
+enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000, STALL_MS = 500, CAUGHT_UP_MS = 1000 };
 
 void gateway_settings_default(struct gateway_settings *s)
 {
@@ -86,7 +86,14 @@ void gateway_free(struct gateway *g)
 
 static void turn_begin(struct gateway *g)
 {
-    g->now_ms = g->env.now_ms(g->env.clock);
+    uint64_t now_ms = g->env.now_ms(g->env.clock);
+    if (now_ms - g->now_ms >= STALL_MS) { /* ticks come far more often */
+        g->stall_ms = g->stall_ms ? g->stall_ms : g->now_ms;
+        g->woken_ms = now_ms;
+    } else if (now_ms - g->woken_ms >= CAUGHT_UP_MS) {
+        g->stall_ms = 0;
+    }
+    g->now_ms = now_ms;
 }
 
 static void turn_end(struct gateway *g)

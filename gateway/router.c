@@ -29,12 +29,11 @@ const char *area_state_text(enum area_state s)
     return text[s];
 }
 
-/* Row: where we are. Bits: where we may go. Any loose state may learn that the cell is owned: a grant can cross our
- * question. */
+/* Row: where we are. Bits: where we may go. A grant can cross our question: then we subscribe there after all. */
 static const unsigned may_go[AREA_STATES] = {
-    [AREA_WAITING] = 1u << AREA_ASKING | 1u << AREA_OWNED,
-    [AREA_ASKING] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING | 1u << AREA_OWNED,
-    [AREA_DIALING] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING | 1u << AREA_OWNED,
+    [AREA_WAITING] = 1u << AREA_ASKING | 1u << AREA_SUBSCRIBING,
+    [AREA_ASKING] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING,
+    [AREA_DIALING] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING,
     [AREA_SUBSCRIBING] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING | 1u << AREA_OWNED,
     [AREA_OWNED] = 1u << AREA_WAITING | 1u << AREA_DIALING | 1u << AREA_SUBSCRIBING,
 };
@@ -295,7 +294,6 @@ static void granted(struct gateway *g, struct area *a, struct node_link *n, cons
     a->redirected = false;
     a->tries = 0;
     a->avoid = 0;
-    a->presence = a->presence && a->node == n;
     move(g, a, AREA_OWNED, n);
     if (a->watchers && !a->presence) /* the watchers came since we asked */
         want_presence(a, true);
@@ -314,6 +312,10 @@ void router_subscribed(struct gateway *g, uint64_t link, const struct msg_grant 
     if (grant->epoch < a->epoch) { /* it does not know yet that it lost the cell */
         if (a->node == n)
             back_off(g, a);
+        return;
+    }
+    if (a->node != n) { /* we had given it up, and did not listen to the rows that came before the grant */
+        subscribe(g, a, n);
         return;
     }
     granted(g, a, n, grant);

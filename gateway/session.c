@@ -15,9 +15,10 @@
 #include "gateway/sights.h"
 
 enum {
-    HELLO_MS = 10000,  /* from the connection to its first line */
-    AUTH_MS = 1000,    /* then it is a guest */
-    LEAVING_MS = 30000 /* edits of a player who left are brought to their owners for so long */
+    CAUGHT_UP_MS = 1000, /* a socket that is read for so long holds no old lines */
+    HELLO_MS = 10000,    /* from the connection to its first line */
+    AUTH_MS = 1000,      /* then it is a guest */
+    LEAVING_MS = 30000   /* edits of a player who left are brought to their owners for so long */
 };
 
 struct session *session_by_player(struct gateway *g, uint64_t player)
@@ -345,7 +346,12 @@ void session_unread(struct gateway *g, struct session *s, enum unread why, bool 
 {
     unsigned before = s->unread;
     s->unread = on ? before | why : before & ~(unsigned)why;
-    if (!before != !s->unread && !s->closing && s->state != SESSION_LEAVING)
+    if (!before == !s->unread)
+        return;
+    if (s->unread && !s->behind_ms)
+        s->behind_ms = g->now_ms;
+    s->resumed_ms = g->now_ms;
+    if (!s->closing && s->state != SESSION_LEAVING)
         g->env.players->read(g->env.players_ctx, s->player, !s->unread);
 }
 
@@ -423,6 +429,8 @@ static void park_notice(struct gateway *g, struct session *s)
 
 static void tick(struct gateway *g, struct session *s)
 {
+    if (!s->unread && g->now_ms - s->resumed_ms >= CAUGHT_UP_MS)
+        s->behind_ms = 0;
     switch (s->state) {
     case SESSION_HELLO:
         if (g->now_ms - s->since_ms >= HELLO_MS)

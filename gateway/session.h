@@ -31,6 +31,7 @@ struct session {
     char partial[CRAFT_LINE_MAX]; /* the beginning of a line */
     size_t n_partial;
     uint64_t since_ms, sent_ms;
+    uint64_t behind_ms, resumed_ms; /* its lines may be as old as this: it was not read; 0: they are fresh */
     uint64_t bytes_in, bytes_out;
 
     /* joining.c */

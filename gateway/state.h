@@ -46,8 +46,9 @@ struct gateway {
     struct gateway_settings set;
     struct gateway_env env;
     struct rng rng;
-    uint64_t now_ms;     /* of this turn */
-    struct arena *arena; /* for what one turn decodes */
+    uint64_t now_ms;             /* of this turn */
+    uint64_t stall_ms, woken_ms; /* this process did not run from then to then: lines may be as old as that; 0: fresh */
+    struct arena *arena;         /* for what one turn decodes */
     struct gateway_metrics metrics;
     uint64_t requests; /* the last number given to a request to a node */
 
