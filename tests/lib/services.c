@@ -28,7 +28,7 @@ static bool redis_answers(void *arg)
     if (!port_open(r->port))
         return false;
     char *info = redis_ask(r->port, "INFO persistence");
-    bool loaded = info && strstr(info, "loading:0");
+    bool loaded = info && strstr(info, "\nloading:0");
     free(info);
     return loaded;
 }
