@@ -268,6 +268,59 @@ void crowd_calm(struct sim *s)
     s->crowd->calm = true;
 }
 
+/* ---- when all is quiet ---- */
+
+static int32_t chunks_apart(const struct place *a, const struct place *b)
+{
+    struct chunk_pos p = chunk_of_place(a->x, a->z), q = chunk_of_place(b->x, b->z);
+    int32_t dp = abs(p.p - q.p), dq = abs(p.q - q.q);
+    return dp > dq ? dp : dq;
+}
+
+static bool player_with_id(const struct sim *s, int32_t id)
+{
+    for (unsigned i = 0; i < s->crowd->n; i++) {
+        if (craft_client_id(s->crowd->all[i].client) == id)
+            return true;
+    }
+    return false;
+}
+
+/* Does he see all who are near, where they are, and nobody who is gone? */
+static bool sees_others(struct player *p, char *why, size_t why_bytes)
+{
+    struct sim *s = p->sim;
+    struct place mine = craft_client_place(p->client);
+    const struct client_player *seen;
+    unsigned n_seen = craft_client_players(p->client, &seen);
+    for (unsigned i = 0; i < s->crowd->n; i++) {
+        struct player *other = &s->crowd->all[i];
+        int32_t id = craft_client_id(other->client);
+        if (other == p)
+            continue;
+        struct place his = craft_client_place(other->client);
+        const struct client_player *as = craft_client_player(p->client, id);
+        if (!as && chunks_apart(&mine, &his) < CROWD_PRESENCE_CHUNKS) {
+            snprintf(why, why_bytes, "player %u does not see player %u (id %d), who stands %d chunks away", p->index, i,
+                     id, chunks_apart(&mine, &his));
+            return false;
+        }
+        if (as && (fabsf(as->place.x - his.x) > 0.02F || fabsf(as->place.z - his.z) > 0.02F)) {
+            snprintf(why, why_bytes, "player %u sees player %u at %.2f,%.2f; he is at %.2f,%.2f", p->index, i,
+                     (double)as->place.x, (double)as->place.z, (double)his.x, (double)his.z);
+            return false;
+        }
+    }
+    for (unsigned k = 0; k < n_seen; k++) {
+        if (!player_with_id(s, seen[k].id)) {
+            snprintf(why, why_bytes, "player %u still sees id %d, %s, at %.2f,%.2f, who is gone", p->index, seen[k].id,
+                     seen[k].name, (double)seen[k].place.x, (double)seen[k].place.z);
+            return false;
+        }
+    }
+    return true;
+}
+
 void crowd_quiet(struct sim *s, char *why, size_t why_bytes)
 {
     for (unsigned i = 0; i < s->crowd->n; i++) {
@@ -286,65 +339,32 @@ void crowd_quiet(struct sim *s, char *why, size_t why_bytes)
                 return;
             }
         }
+        if (!sees_others(p, why, why_bytes)) /* who died with his gateway is shown for some seconds more */
+            return;
     }
 }
 
-/* ---- at the end ---- */
-
-static int32_t chunks_apart(const struct place *a, const struct place *b)
-{
-    struct chunk_pos p = chunk_of_place(a->x, a->z), q = chunk_of_place(b->x, b->z);
-    int32_t dp = abs(p.p - q.p), dq = abs(p.q - q.q);
-    return dp > dq ? dp : dq;
-}
-
-static bool player_with_id(const struct sim *s, int32_t id)
+static void check_ids(struct sim *s)
 {
     for (unsigned i = 0; i < s->crowd->n; i++) {
-        if (craft_client_id(s->crowd->all[i].client) == id)
-            return true;
-    }
-    return false;
-}
-
-static void check_others(struct player *p)
-{
-    struct sim *s = p->sim;
-    struct place mine = craft_client_place(p->client);
-    const struct client_player *seen;
-    unsigned n_seen = craft_client_players(p->client, &seen), known = 0;
-    for (unsigned i = 0; i < s->crowd->n; i++) {
-        struct player *other = &s->crowd->all[i];
-        int32_t id = craft_client_id(other->client);
-        if (other == p)
-            continue;
-        if (id == craft_client_id(p->client))
-            sim_fail(s, "players %u and %u have the same id %d", p->index, i, id);
-        struct place his = craft_client_place(other->client);
-        const struct client_player *as = craft_client_player(p->client, id);
-        known += as != NULL;
-        if (!as && chunks_apart(&mine, &his) < CROWD_PRESENCE_CHUNKS)
-            sim_fail(s, "player %u does not see player %u (id %d), who stands %d chunks away", p->index, i, id,
-                     chunks_apart(&mine, &his));
-        else if (as && (fabsf(as->place.x - his.x) > 0.02F || fabsf(as->place.z - his.z) > 0.02F))
-            sim_fail(s, "player %u sees player %u at %.2f,%.2f; he is at %.2f,%.2f", p->index, i, (double)as->place.x,
-                     (double)as->place.z, (double)his.x, (double)his.z);
-    }
-    for (unsigned k = 0; known < n_seen && k < n_seen; k++) {
-        if (!player_with_id(s, seen[k].id))
-            sim_fail(s, "player %u still sees id %d, %s, at %.2f,%.2f, who is gone", p->index, seen[k].id, seen[k].name,
-                     (double)seen[k].place.x, (double)seen[k].place.z);
+        for (unsigned k = 0; k < i; k++) {
+            int32_t id = craft_client_id(s->crowd->all[i].client);
+            if (id == craft_client_id(s->crowd->all[k].client))
+                sim_fail(s, "players %u and %u have the same id %d", k, i, id);
+        }
     }
 }
 
 void crowd_check(struct sim *s)
 {
+    check_ids(s);
     for (unsigned i = 0; i < s->crowd->n && !s->failed; i++) {
         struct player *p = &s->crowd->all[i];
         char why[200] = "";
         unsigned differs = craft_client_check(p->client, check_chunk_rows, s, why, sizeof why);
         if (differs)
             sim_fail(s, "player %u sees %u things that are not so: %s", i, differs, why);
-        check_others(p);
+        if (!s->failed && !sees_others(p, why, sizeof why))
+            sim_fail(s, "%s", why);
     }
 }

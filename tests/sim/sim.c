@@ -16,7 +16,7 @@
 enum {
     QUIET_MS_MAX = 120000, /* after the last trouble, everything is in order by then */
     QUIET_STEP_MS = 250,
-    SETTLE_MS = 7000, /* for what was answered but is still on its way, and for those who left unheard */
+    SETTLE_MS = 3000, /* for what was answered but is still on its way */
     STOP_MS_MAX = 30000
 };
 
