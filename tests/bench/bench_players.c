@@ -413,8 +413,11 @@ static void play(struct bench *b)
     struct timeval every = {.tv_usec = TICK_MS * 1000};
     struct event *tick = event_new(b->base, -1, EV_PERSIST, on_tick, &t);
     note(b, "playing");
-    for (unsigned i = 0; i < b->o.bots; i++) /* spread over the tenth of a second */
-        b->players[i].next_move_ms = t.start_ms + i % MOVE_MS;
+    for (unsigned i = 0; i < b->o.bots; i++) {
+        b->players[i].next_move_ms = t.start_ms + i % MOVE_MS; /* spread over the tenth of a second */
+        memset(b->players[i].moved_us, 0,
+               sizeof b->players[i].moved_us); /* where they came to stand was told long ago */
+    }
     b->measuring = true;
     event_add(tick, &every);
     loop_for(b->base, b->o.seconds * 1000);
