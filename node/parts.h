@@ -147,7 +147,7 @@ struct gate_link {
 struct neighbour {
     uint64_t id;
     char address[COORD_ADDRESS_MAX + 1];
-    bool member; /* in the last list of the living */
+    bool member;   /* in the last list of the living */
     bool proven;   /* was linked: a refusal is its death */
     uint64_t link; /* 0: none */
     uint64_t retry_ms;

@@ -49,8 +49,8 @@ typedef void store_done(struct store_req *req, void *arg);
 struct store_req {
     enum store_op op;
     /* ERR_OK. ERR_STALE: the row's epoch is higher (claim, raise: not lower; cell.epoch says it).
-     * ERR_IO, ERR_TIMEOUT: not known. ERR_REFUSED: flush only: the store refuses some row for good; row_refused says which.
-     * The others of that flush are not written either: the caller sends them again without it. */
+     * ERR_IO, ERR_TIMEOUT: not known. ERR_REFUSED: flush only: the store refuses some row for good; row_refused says
+     * which. The others of that flush are not written either: the caller sends them again without it. */
     enum err err;
     store_done *done;
     void *arg;
@@ -75,7 +75,7 @@ void store_req_free(struct store_req *r);
 struct store;
 struct store_ops {
     void (*submit)(struct store *s, struct store_req *r);
-    void (*close)(struct store *s); /* waits for what is in flight, at most 5 s; their done() are called */
+    void (*close)(struct store *s);   /* waits for what is in flight, at most 5 s; their done() are called */
     bool (*healthy)(struct store *s); /* did the last thing that we tried work? for /readyz */
 };
 struct store {

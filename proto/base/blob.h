@@ -14,7 +14,8 @@ struct blob {
     uint8_t data[];
 };
 
-struct blob *blob_new(const void *data, size_t len); /* one reference, the caller's; data NULL: zeroed bytes to fill in */
+struct blob *blob_new(const void *data,
+                      size_t len); /* one reference, the caller's; data NULL: zeroed bytes to fill in */
 struct blob *blob_ref(struct blob *b);
 void blob_unref(struct blob *b); /* NULL is fine */
 /* Append to out by reference, without a copy (libevent's evbuffer_add_reference). */

@@ -2,8 +2,8 @@
  *
  *   FAULT("journal.after_append");   armed by FAULTS=journal.after_append=crash@3
  *
- * Actions: crash (SIGKILL to itself), stop (SIGSTOP to itself), each at the n-th time the place is reached. Compiled to nothing
- * unless built with -DFAULTS. */
+ * Actions: crash (SIGKILL to itself), stop (SIGSTOP to itself), each at the n-th time the place is reached. Compiled to
+ * nothing unless built with -DFAULTS. */
 #ifndef PROTO_BASE_FAULT_H
 #define PROTO_BASE_FAULT_H
 

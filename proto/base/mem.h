@@ -8,10 +8,10 @@
 
 #include <stddef.h>
 
-void *mem_alloc(size_t bytes);                   /* not zeroed; bytes may be 0 */
-void *mem_zalloc(size_t bytes);                  /* zeroed */
-void *mem_resize(void *p, size_t bytes);         /* like realloc */
-void *mem_array(size_t n, size_t size);          /* zeroed, n * size checked for overflow */
+void *mem_alloc(size_t bytes);           /* not zeroed; bytes may be 0 */
+void *mem_zalloc(size_t bytes);          /* zeroed */
+void *mem_resize(void *p, size_t bytes); /* like realloc */
+void *mem_array(size_t n, size_t size);  /* zeroed, n * size checked for overflow */
 char *mem_strdup(const char *s);
 char *mem_strndup(const char *s, size_t len);
 void *mem_dup(const void *p, size_t bytes);

@@ -1,16 +1,16 @@
-/* settings.h - every setting of both programs, in one place: one ConfigMap may hold them all, so each program must know the
- * names of the other's. conf.h says what a row is. */
+/* settings.h - every setting of both programs, in one place: one ConfigMap may hold them all, so each program must know
+ * the names of the other's. conf.h says what a row is. */
 #ifndef PROTO_BASE_SETTINGS_H
 #define PROTO_BASE_SETTINGS_H
 
 #include "proto/base/conf.h"
 
 #define COMMON_CONF(X)                                                                                                 \
-    X(world, STR, "world", 1, 32, false, "name of the world: letters, digits, - and _")                               \
-    X(redis, URL, "redis://127.0.0.1:6379", 1, 511, false,                                                            \
-      "redis://[user:password@]host:port[/db], rediss:// for TLS, unix:/path")                                        \
-    X(secret, SECRET, "", 0, 127, false, "what the processes of a world share; links prove that they know it")        \
-    X(admin, STR, "127.0.0.1:0", 1, 255, false, "host:port of the admin pages; port 0: any, see the log")             \
+    X(world, STR, "world", 1, 32, false, "name of the world: letters, digits, - and _")                                \
+    X(redis, URL, "redis://127.0.0.1:6379", 1, 511, false,                                                             \
+      "redis://[user:password@]host:port[/db], rediss:// for TLS, unix:/path")                                         \
+    X(secret, SECRET, "", 0, 127, false, "what the processes of a world share; links prove that they know it")         \
+    X(admin, STR, "127.0.0.1:0", 1, 255, false, "host:port of the admin pages; port 0: any, see the log")              \
     X(log_level, STR, "info", 4, 5, false, "error, warn, info or debug")                                               \
     X(lease_ms, U32, 3000, 500, 60000, false, "a process that did not renew its lease for so long counts as dead")     \
     X(redis_deadline_ms, U32, 1000, 50, 60000, false, "a command to Redis that is not answered by then is given up")   \
@@ -18,10 +18,10 @@
 
 #define NODE_CONF(X)                                                                                                   \
     COMMON_CONF(X)                                                                                                     \
-    X(listen, STR, "127.0.0.1:0", 1, 255, false, "host:port for gateways and other nodes; port 0: any")               \
-    X(advertise, STR, "", 0, 127, false, "host:port told to them; empty: the address listened on")                    \
+    X(listen, STR, "127.0.0.1:0", 1, 255, false, "host:port for gateways and other nodes; port 0: any")                \
+    X(advertise, STR, "", 0, 127, false, "host:port told to them; empty: the address listened on")                     \
     X(store, URL, "sqlite:world.db", 1, 1023, false, "sqlite:PATH or postgres://user:password@host:port/db")           \
-    X(pool, STR, "", 0, 63, false, "instance type/zone/spot or on-demand: what may be taken away together")           \
+    X(pool, STR, "", 0, 63, false, "instance type/zone/spot or on-demand: what may be taken away together")            \
     X(flush_ms, U32, 1000, 10, 600000, false, "oldest that a row may get before it is written to the store")           \
     X(tick_ms, U32, 50, 10, 1000, false, "players' positions are sent this often")                                     \
     X(idle_cell_ms, U32, 60000, 100, 86400000, false, "a cell that nobody watches is released after so long")          \
@@ -31,13 +31,13 @@
 #define GATEWAY_CONF(X)                                                                                                \
     COMMON_CONF(X)                                                                                                     \
     X(listen, STR, "0.0.0.0:4080", 1, 255, false, "host:port for players; several gateways may share it")              \
-    X(presence_chunks, U32, 8, 1, 24, false, "players further away than this many chunks are not shown")              \
+    X(presence_chunks, U32, 8, 1, 24, false, "players further away than this many chunks are not shown")               \
     X(visible_max, U32, 127, 0, 127, false, "other players that a client is shown at most: the nearest")               \
     X(sessions_max, U32, 10000, 1, 1000000, false, "players on this gateway at most")                                  \
     X(session_edits_max, U32, 4096, 16, 65536, false, "unanswered edits of a player; then his socket is not read")     \
     X(out_soft_bytes, U32, 262144, 4096, 1073741824, false, "queued for a client: above it positions are left out")    \
     X(out_hard_bytes, U32, 16777216, 65536, 1073741824, false, "queued for a client: above it he is closed")           \
-    X(silence_ms, U32, 30000, 1000, 300000, false, "a client that was sent nothing for so long is sent a line")       \
+    X(silence_ms, U32, 30000, 1000, 300000, false, "a client that was sent nothing for so long is sent a line")        \
     X(day_length_s, U32, 600, 1, 86400, false, "length of a day in the world")                                         \
     X(park_notice_ms, U32, 2000, 100, 600000, false, "players whose edits wait longer than this are told")
 

@@ -36,9 +36,9 @@ enum coord_op {
     COORD_RELEASE,
     COORD_RESTORE,
     COORD_TRANSFER,
-    COORD_JOURNAL,    /* read a page of a cell's journal */
-    COORD_DIRTY,      /* some cells whose journal holds what the store lacks */
-    COORD_IDS,        /* a block of player ids */
+    COORD_JOURNAL, /* read a page of a cell's journal */
+    COORD_DIRTY,   /* some cells whose journal holds what the store lacks */
+    COORD_IDS,     /* a block of player ids */
     COORD_NAME_TAKE,
     COORD_NAME_DROP,
     COORD_NAME_PLACES, /* where my players are, for /goto */
@@ -49,7 +49,7 @@ enum coord_op {
 };
 
 enum {
-    COORD_CELLS_MAX = 64,    /* cells in one claim, append, trim, release or transfer */
+    COORD_CELLS_MAX = 64, /* cells in one claim, append, trim, release or transfer */
     COORD_MEMBERS_MAX = 1024,
     COORD_JOURNAL_PAGE = 128, /* batches in one page */
     COORD_POOL_MAX = 63,
@@ -63,7 +63,7 @@ enum node_state { NODE_RUNNING = 0, NODE_AT_RISK = 1, NODE_LEAVING = 2, NODE_STA
 struct coord_self {
     char address[COORD_ADDRESS_MAX + 1]; /* host:port of its peer listener */
     enum node_state state;
-    uint32_t load;                       /* cells it owns, and weighs in players and edits: see placement.h */
+    uint32_t load; /* cells it owns, and weighs in players and edits: see placement.h */
     char pool[COORD_POOL_MAX + 1];
 };
 struct coord_member {
@@ -83,10 +83,10 @@ enum cell_answer {
 struct coord_cell {
     struct cell_pos cell;
     /* in */
-    uint64_t epoch;      /* mine; claim: the floor (the store's epoch, 0 if not known) */
-    uint64_t n;          /* append: the batch being added; release, transfer: the last; trim: the last that the store has */
-    uint64_t believed;   /* claim: the owner that I read (0: none). Another one, alive or not: STALE */
-    struct blob *batch;  /* append: the batch. trim: rows for quarantine, or NULL. The request holds a reference */
+    uint64_t epoch; /* mine; claim: the floor (the store's epoch, 0 if not known) */
+    uint64_t n;     /* append: the batch being added; release, transfer: the last; trim: the last that the store has */
+    uint64_t believed;  /* claim: the owner that I read (0: none). Another one, alive or not: STALE */
+    struct blob *batch; /* append: the batch. trim: rows for quarantine, or NULL. The request holds a reference */
     /* out */
     enum cell_answer answer;
     uint64_t owner, owner_epoch, owner_n; /* what Redis has now; 0 when there is none */
@@ -100,7 +100,7 @@ struct coord_batch {
 
 struct coord_name {
     char nick[NICK_MAX + 1];
-    uint64_t session;    /* count within the gateway */
+    uint64_t session; /* count within the gateway */
     struct place place;
 };
 
@@ -125,10 +125,10 @@ struct coord_req {
             uint64_t generation_known; /* the highest that I met in the store; Redis is raised to it */
             uint32_t id_high;          /* the highest player id given out by me; next_id is raised above it */
             /* out */
-            bool existed;       /* my lease was still there */
-            bool evicts;        /* maxmemory-policy is not noeviction: not ready */
+            bool existed; /* my lease was still there */
+            bool evicts;  /* maxmemory-policy is not noeviction: not ready */
             uint64_t generation;
-            uint32_t closed_ms; /* claims are closed for so long; 0: open */
+            uint32_t closed_ms;           /* claims are closed for so long; 0: open */
             struct coord_member *members; /* the living nodes, me included; freed with the request */
             unsigned n_members;
         } renew;
@@ -136,7 +136,7 @@ struct coord_req {
             uint64_t node;
             bool buried; /* out: false if it had no lease, or was buried within the last minute */
         } bury;
-        struct { /* owners, claim, append, trim, release, transfer */
+        struct {                      /* owners, claim, append, trim, release, transfer */
             struct coord_cell *cells; /* owned by the request: coord_req_cells() */
             unsigned n;
             uint64_t target; /* transfer: to which node */
