@@ -566,7 +566,7 @@ void check_node_says(struct host *h, const struct blob *bytes)
 
 static struct place_now *find_place(struct check *c, enum row_kind kind, struct block_pos at, uint8_t face)
 {
-    struct place_key key = {.x = at.x, .y = at.y, .z = at.z, .kind = kind, .face = face};
+    struct place_key key = {.x = at.x, .y = at.y, .z = at.z, .kind = (uint16_t)kind, .face = face};
     struct place_now *p;
     HASH_FIND(hh, c->world, &key, sizeof key, p);
     return p;
