@@ -310,15 +310,42 @@ static uint64_t system_file_limit(void)
     return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
 }
 
+/* "1.2.3.4:port" or "[::1]:port"; libevent's own parser has no port 0. */
+static bool parse_address(const char *text, struct sockaddr_storage *out, int *len)
+{
+    const char *colon = strrchr(text, ':');
+    char host[INET6_ADDRSTRLEN + 2];
+    char *end;
+    memset(out, 0, sizeof *out);
+    if (!colon || colon == text || (size_t)(colon - text) >= sizeof host)
+        return false;
+    unsigned long port = strtoul(colon + 1, &end, 10);
+    if (colon[1] < '0' || colon[1] > '9' || *end || port > UINT16_MAX)
+        return false;
+    bool v6 = text[0] == '[' && colon[-1] == ']';
+    snprintf(host, sizeof host, "%.*s", (int)(colon - text) - (v6 ? 2 : 0), text + (v6 ? 1 : 0));
+    if (v6) {
+        struct sockaddr_in6 *in = (void *)out;
+        *len = sizeof *in;
+        in->sin6_family = AF_INET6;
+        in->sin6_port = htons((uint16_t)port);
+        return inet_pton(AF_INET6, host, &in->sin6_addr) == 1;
+    }
+    struct sockaddr_in *in = (void *)out;
+    *len = sizeof *in;
+    in->sin_family = AF_INET;
+    in->sin_port = htons((uint16_t)port);
+    return inet_pton(AF_INET, host, &in->sin_addr) == 1;
+}
+
 enum err listener_open(struct event_base *base, const char *address, uint64_t file_limit, struct listener **out,
                        char *why, size_t why_bytes)
 {
     struct sockaddr_storage at;
-    int len = sizeof at;
+    int len;
     const unsigned flags =
         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT | LEV_OPT_DISABLED;
-    memset(&at, 0, sizeof at);
-    if (!strrchr(address, ':') || evutil_parse_sockaddr_port(address, (struct sockaddr *)&at, &len) != 0) {
+    if (!parse_address(address, &at, &len)) {
         snprintf(why, why_bytes, "%s is not a numeric host:port", address);
         return ERR_BAD;
     }
