@@ -8,12 +8,15 @@
 
 enum { SWEEP_MS = 5000 };
 
+/* After the enter, on the link that the enter took, even if the cell has moved since: the enter may still be on its
+ * way, and its reader may have the cell again. */
 static void send_leave(struct gateway *g, struct session *s, bool moved_on)
 {
     struct msg m = {.kind = MSG_LEAVE};
+    struct node_link *n = node_links_by_link(g, s->entered_link);
     m.leave = (struct msg_leave){session_id(g, s), s->entered->cell, moved_on};
-    if (area_owned(s->entered))
-        node_links_send(g, s->entered->node, &m);
+    if (n)
+        node_links_send(g, n, &m);
 }
 
 static void enter(struct gateway *g, struct session *s)
@@ -30,14 +33,15 @@ static void enter(struct gateway *g, struct session *s)
                                  .cell = s->at->cell};
     node_links_send(g, s->at->node, &m);
     s->moved = false;
-    s->entered_grant = s->at->grants;
-    if (old == s->at)
-        return;
-    if (old) {
-        send_leave(g, s, true);
-        router_drop(g, old);
+    if (old != s->at) {
+        if (old) {
+            send_leave(g, s, true);
+            router_drop(g, old);
+        }
+        s->entered = router_hold(g, s->at->cell);
     }
-    s->entered = router_hold(g, s->at->cell);
+    s->entered_grant = s->at->grants;
+    s->entered_link = s->at->node->link;
 }
 
 /* Stands in the cell of its place from now on. */

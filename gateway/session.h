@@ -53,6 +53,7 @@ struct session {
     struct area *at;        /* where it stands */
     struct area *entered;   /* whose owner was told so */
     uint64_t entered_grant; /* ... which of its grants */
+    uint64_t entered_link;  /* ... over which link */
     struct session *at_prev, *at_next;
 
     /* interest.c, chunks.c */
