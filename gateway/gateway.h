@@ -57,7 +57,7 @@ struct gateway_env {
 struct gateway;
 /* id: this start's incarnation, random and not 0: the first half of its session ids. */
 struct gateway *gateway_new(uint64_t id, const struct gateway_settings *s, const struct gateway_env *env);
-void gateway_free(struct gateway *g);
+void gateway_free(struct gateway *g); /* drops everything as a crash would: nobody is told */
 
 extern const struct net_events gateway_net_events; /* owner: struct gateway * */
 /* The events channel: arg is the struct gateway *. */

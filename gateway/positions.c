@@ -106,10 +106,15 @@ void positions_leave(struct gateway *g, struct session *s)
 {
     if (s->moved && s->at && area_owned(s->at))
         enter(g, s); /* its last step: there it stands when it joins again */
-    if (s->entered) {
+    if (s->entered)
         send_leave(g, s, false);
+    positions_forget(g, s);
+}
+
+void positions_forget(struct gateway *g, struct session *s)
+{
+    if (s->entered)
         router_drop(g, s->entered);
-    }
     if (s->at) {
         DL_DELETE2(s->at->standing, s, at_prev, at_next);
         router_drop(g, s->at);

@@ -13,5 +13,6 @@ void positions_renamed(struct gateway *g, struct session *s); /* its nick change
 void positions_granted(struct gateway *g, struct area *a);
 void positions_tick(struct gateway *g);
 void positions_leave(struct gateway *g, struct session *s);
+void positions_forget(struct gateway *g, struct session *s); /* tells nobody: this gateway ends as in a crash */
 
 #endif

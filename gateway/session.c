@@ -473,7 +473,7 @@ void session_free_all(struct gateway *g)
     HASH_ITER (hh_count, g->by_count, s, next) {
         sights_drop(g, s);
         interest_drop_all(g, s);
-        positions_leave(g, s);
+        positions_forget(g, s);
         if (s->state != SESSION_LEAVING)
             HASH_DEL(g->by_player, s);
         session_free(g, s);

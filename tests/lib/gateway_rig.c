@@ -231,9 +231,9 @@ struct rig *rig_new(const struct gateway_settings *set)
 
 void rig_free(struct rig *r)
 {
-    rig_forget_sent(r);
     model_coord_free(r->coord);
     gateway_free(r->gateway);
+    rig_forget_sent(r);
     model_redis_free(r->redis);
     for (unsigned p = 0; p < RIG_PLAYERS; p++) {
         free(r->players[p].out);
