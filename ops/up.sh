@@ -118,8 +118,12 @@ start_postgres() {
     bin=/usr/lib/postgresql/$newest/bin
     [ -x "$bin/postgres" ] || die "the database in $data is of PostgreSQL $newest, which is not installed"
     free_port 15432 postgres_port
-    # Killed, it leaves its pid behind, which may be anybody's by now. That none of ours runs we know.
-    rm -f "$data/postmaster.pid"
+    # Killed, it leaves its pid behind, which may be anybody's by now. Only PostgreSQL's own are for PostgreSQL to judge.
+    if [ -e "$data/postmaster.pid" ]; then
+        local left
+        left=$(head -n 1 "$data/postmaster.pid")
+        [ "$(cat "/proc/$left/comm" 2>/dev/null)" = postgres ] || rm -f "$data/postmaster.pid"
+    fi
     PGPASSWORD=$(cat "$dir/postgres.password")
     export PGPASSWORD
     if [ "$(id -u)" = 0 ]; then
