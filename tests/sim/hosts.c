@@ -180,11 +180,11 @@ static void host_end(struct host *h, enum host_death death)
     h->alive = false;
     h->frozen = false;
     h->silent = death == DEATH_MACHINE;
-    backlog_clear(h, false);
     rpc_abandon(h->leases);
     rpc_abandon(h->commands);
     if (h->rows)
         rpc_abandon(h->rows);
+    backlog_clear(h, false);
     net_host_gone(h, death);
     node_free(h->node);
     h->node = NULL;

@@ -64,7 +64,8 @@ static void put(struct bytes *b, const void *data, size_t len)
     if (b->from == b->len)
         b->from = b->len = 0;
     if (b->len + len > b->room) {
-        memmove(b->data, b->data + b->from, b->len - b->from);
+        if (b->from)
+            memmove(b->data, b->data + b->from, b->len - b->from);
         b->len -= b->from;
         b->from = 0;
         if (b->len + len > b->room) {

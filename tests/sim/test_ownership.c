@@ -22,7 +22,12 @@
 #include "tests/sim/check.h"
 #include "tests/sim/faults.h"
 
-enum { SEEDS_DEFAULT = 60, TIME_LIMIT_S = 600 };
+#if defined(__SANITIZE_ADDRESS__)
+enum { SEEDS_DEFAULT = 25 }; /* half a minute all the same */
+#else
+enum { SEEDS_DEFAULT = 100 };
+#endif
+enum { TIME_LIMIT_S = 600 };
 
 static const struct sim_profile mixes[] = {
     {.name = "calm", .nodes = 3, .gateways = 2, .players = 6, .trouble_ms = 8000, .every_ms = 1000},
