@@ -160,6 +160,8 @@ static bool run_one(const struct sim_profile *mix, uint64_t seed, bool telling, 
                 (unsigned long long)seed, (unsigned long long)s->sched.steps, (double)s->sched.now_us / 1e3, s->failure,
                 mix->name, (unsigned long long)seed);
     }
+    if (expect_bug && !ok)
+        fprintf(stderr, "  found: MIX=%s SEED=%llu %s\n", mix->name, (unsigned long long)seed, s->failure);
     sim_free(s);
     return ok;
 }
