@@ -47,6 +47,7 @@ struct options {
     const char *host;
     uint16_t port;
     int32_t origin_x, origin_z;
+    bool placed; /* the origin was given */
     bool json, nagle;
 };
 
@@ -515,7 +516,8 @@ static const char usage[] =
     "  --cells N (6: they live in N x N cells)  --border-fraction F (0.5: of the bots, who build within a block of a\n"
     "  border between nodes)  --gateways N (2)  --nodes N (3)  --store sqlite|postgres\n"
     "  --kill-node-at S  --start-node-at S (seconds from the start)\n"
-    "  --connect HOST:PORT (numeric)  --origin X,Z (where the area begins; a multiple of 128)\n"
+    "  --connect HOST:PORT (numeric)  --origin X,Z (where the area begins, a multiple of 128; with --connect: "
+    "anywhere)\n"
     "  --nagle (small writes wait, as the real client's do)  --seed N  --json (nothing but the line of JSON)\n";
 
 static void refuse(const char *option, const char *value)
@@ -568,7 +570,7 @@ static void set_option(struct options *o, const char *name, char *value, uint64_
         o->start_node_at = (int)number(value, name, 0, 86400);
     else if (!strcmp(name, "seed"))
         *seed = number(value, name, 0, UINT32_MAX);
-    else if (!strcmp(name, "origin") && sscanf(value, "%d,%d", &o->origin_x, &o->origin_z) != 2)
+    else if (!strcmp(name, "origin") && !(o->placed = sscanf(value, "%d,%d", &o->origin_x, &o->origin_z) == 2))
         refuse(name, value);
     else if (!strcmp(name, "store") && strcmp(value, "sqlite") && strcmp(value, "postgres"))
         refuse(name, value);
@@ -636,6 +638,12 @@ int main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     rng_seed(&b.rng, seed);
+    if (b.o.host && !b.o.placed) { /* no block may be used twice, not by an earlier run either */
+        struct rng os;
+        rng_seed_os(&os);
+        b.o.origin_x = ((int32_t)rng_below(&os, 1 << 14) - (1 << 13)) * CELL_SIZE;
+        b.o.origin_z = ((int32_t)rng_below(&os, 1 << 14) - (1 << 13)) * CELL_SIZE;
+    }
     if (!b.o.host) {
         struct cluster_conf conf = {
             .nodes = b.o.nodes, .gateways = b.o.gateways, .store = b.o.store, .store_fsync = true};

@@ -262,12 +262,14 @@ static void a_bad_setting_stops_the_start_with_its_name(void **state)
     const char *programs[] = {"node", "gateway"};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         for (int k = 0; k < 2; k++) {
-            char program[LAB_PATH_MAX], log[32];
+            char program[LAB_PATH_MAX], log[32], db[LAB_PATH_MAX], store[LAB_PATH_MAX + 32];
             int exit_status = 0;
             snprintf(program, sizeof program, "%s/%s/%s", build_dir(), programs[k], programs[k]);
             snprintf(log, sizeof log, "bad%zu-%d", i, k);
-            const char *argv[] = {program, cases[i][0], cases[i][1], NULL};
-            struct proc *run = proc_start(p->cluster->lab, &(struct proc_conf){.name = log, .argv = argv});
+            snprintf(store, sizeof store, "SPOTCRAFT_STORE=sqlite:%s", lab_path(p->cluster->lab, db, "other.db"));
+            const char *argv[] = {program, cases[i][0], cases[i][1], NULL}, *env[] = {store, NULL};
+            struct proc_conf conf = {.name = log, .argv = argv, .env = env};
+            struct proc *run = proc_start(p->cluster->lab, &conf);
             assert_true(proc_wait(run, 5000, &exit_status));
             assert_int_not_equal(exit_status, 0);
             assert_true(proc_log_has(run, cases[i][2]));
