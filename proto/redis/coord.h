@@ -154,6 +154,7 @@ struct coord_req {
             struct coord_batch *batches;   /* out, oldest first */
             unsigned n_batches;
             bool more;
+            uint64_t owner, owner_epoch; /* out: of the cell, in the same step; 0: none */
         } journal;
         struct {
             struct cell_pos cells[COORD_CELLS_MAX]; /* out: a random choice */

@@ -10,7 +10,7 @@
 #include "proto/base/mem.h"
 #include "proto/redis/keys.h"
 
-enum { CELL_FIELDS = 5, MEMBER_FIELDS = 5, JOURNAL_PAGE_BYTES = 1 << 20 };
+enum { CELL_FIELDS = 5, MEMBER_FIELDS = 5, JOURNAL_FIELDS = 3, JOURNAL_PAGE_BYTES = 1 << 20 };
 static const uint64_t EXACT_STOP = UINT64_C(1) << 53; /* scripts count in doubles */
 
 /* ---- asking ---- */
@@ -274,6 +274,7 @@ void coord_encode(const char *world, const struct coord_req *r, struct arena *a,
         break;
     case COORD_JOURNAL:
         put_key(p, key_journal(world, r->journal.cell));
+        put_key(p, key_cell(world, r->journal.cell));
         put_number(p, r->journal.after_epoch);
         put_number(p, r->journal.after_n);
         put_number(p, COORD_JOURNAL_PAGE);
@@ -437,15 +438,17 @@ static bool get_batch_id(const redisReply *r, struct coord_batch *b)
 
 static bool decode_journal(struct coord_req *r, const redisReply *reply)
 {
-    if (!is_array(reply) || reply->elements % 2 == 0 || reply->elements / 2 > COORD_JOURNAL_PAGE ||
-        !get_bool(reply->element[0], &r->journal.more))
+    if (!is_array(reply) || reply->elements < JOURNAL_FIELDS || (reply->elements - JOURNAL_FIELDS) % 2 ||
+        (reply->elements - JOURNAL_FIELDS) / 2 > COORD_JOURNAL_PAGE || !get_bool(reply->element[0], &r->journal.more) ||
+        !get_owner(reply->element[1], &r->journal.owner) ||
+        !get_number(reply->element[2], EXACT_STOP - 1, &r->journal.owner_epoch))
         return false;
-    size_t n = reply->elements / 2;
+    size_t n = (reply->elements - JOURNAL_FIELDS) / 2;
     r->journal.batches = mem_array(n, sizeof *r->journal.batches);
     for (size_t i = 0; i < n; i++) {
         struct coord_batch b;
-        const redisReply *bytes = reply->element[2 * i + 2];
-        if (!get_batch_id(reply->element[2 * i + 1], &b) || !is_bytes(bytes))
+        const redisReply *bytes = reply->element[JOURNAL_FIELDS + 2 * i + 1];
+        if (!get_batch_id(reply->element[JOURNAL_FIELDS + 2 * i], &b) || !is_bytes(bytes))
             return false;
         b.bytes = blob_new(bytes->str, bytes->len);
         r->journal.batches[r->journal.n_batches++] = b;

@@ -140,6 +140,7 @@ static void assert_same_answers(struct coord_req *a, struct coord_req *b)
         break;
     case COORD_JOURNAL:
         assert_int_equal(a->journal.more, b->journal.more);
+        assert_true(a->journal.owner == b->journal.owner && a->journal.owner_epoch == b->journal.owner_epoch);
         assert_same_batches(a->journal.batches, a->journal.n_batches, b->journal.batches, b->journal.n_batches);
         break;
     case COORD_DIRTY:

@@ -281,6 +281,8 @@ static void apply_journal(struct model_redis *m, struct coord_req *r)
     r->journal.batches = mem_array(COORD_JOURNAL_PAGE, sizeof *r->journal.batches);
     r->journal.n_batches = 0;
     r->journal.more = false;
+    r->journal.owner = c ? c->owner : 0;
+    r->journal.owner_epoch = c ? c->epoch : 0;
     for (unsigned i = 0; c && i < c->n_batches; i++) {
         if (by_batch_id(&c->batches[i], &after) <= 0)
             continue;
