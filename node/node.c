@@ -7,6 +7,7 @@
 
 #include <event2/buffer.h>
 
+#include "node/own/handoff.h"
 #include "node/parts.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
@@ -35,6 +36,14 @@ static void metrics_open(void)
     m->chunk_seconds =
         metrics_seconds("spotcraft_node_chunk_answer_seconds", "Making one part of a chunk's answer.", NULL);
     m->claim_seconds = metrics_seconds("spotcraft_node_claim_seconds", "From wanting a cell to serving it.", NULL);
+    m->freeze_seconds =
+        metrics_seconds("spotcraft_node_freeze_seconds", "From a cell's freeze to its owner's change.", NULL);
+    m->handoff_seconds =
+        metrics_seconds("spotcraft_node_handoff_seconds", "From the offer of a cell to its move.", NULL);
+    m->handoff_bytes =
+        metrics_counter("spotcraft_node_handoff_bytes_total", "Rows and batches sent to other nodes.", NULL);
+    m->handed_back = metrics_counter("spotcraft_node_edits_handed_back_total",
+                                     "Edits that came to a frozen cell, and went to its next owner.", NULL);
     m->flush_seconds = metrics_seconds("spotcraft_node_flush_seconds", "One cell's flush to the store.", NULL);
     m->flushes = metrics_counter("spotcraft_node_flushes_total", "Flushes that the store took.", NULL);
     m->flush_errors =
@@ -115,6 +124,8 @@ void node_owned_free(struct node *n, struct owned *o)
             n->ready[k--] = n->ready[--n->n_ready];
     }
     HASH_DEL(n->cells, o);
+    free(o->out);
+    free(o->in);
     journal_free(o);
     blob_unref(o->quarantine);
     cell_free(o->cell);
@@ -124,14 +135,15 @@ void node_owned_free(struct node *n, struct owned *o)
     free(o);
 }
 
-static const char *const state_name[OWN_STATES] = {"wanted",    "claiming", "loading",
-                                                   "replaying", "serving",  "releasing"};
+static const char *const state_name[OWN_STATES] = {"wanted",    "claiming", "loading",  "replaying",
+                                                   "following", "serving",  "releasing"};
 /* Row: where we are. Bits: where we may go. Any state may also end by dropping the cell. */
 static const unsigned may_go[OWN_STATES] = {
     [OWN_WANTED] = 1u << OWN_CLAIMING,
     [OWN_CLAIMING] = 1u << OWN_LOADING | 1u << OWN_WANTED,
     [OWN_LOADING] = 1u << OWN_REPLAYING | 1u << OWN_CLAIMING,
-    [OWN_REPLAYING] = 1u << OWN_SERVING,
+    [OWN_REPLAYING] = 1u << OWN_SERVING | 1u << OWN_LOADING,
+    [OWN_FOLLOWING] = 1u << OWN_SERVING | 1u << OWN_WANTED,
     [OWN_SERVING] = 1u << OWN_RELEASING,
 };
 
@@ -196,6 +208,7 @@ void node_free(struct node *n)
         HASH_DEL(n->neighbours, b);
         free(b);
     }
+    moves_forget(n);
     free(n->members);
     free(n->ready);
     free(n->places);
@@ -231,6 +244,7 @@ static void on_down(void *owner, uint64_t link, const char *why)
         serve_link_down(n, l);
         presence_link_gone(n, link);
     } else {
+        handoff_link_down(n, link);
         keep_link_down(n, link);
     }
     free(l->frame);
@@ -242,13 +256,45 @@ static void on_failed(void *owner, uint64_t node, bool refused)
     keep_dial_failed(owner, node, refused);
 }
 
+/* Only a node may offer, or answer an offer. */
+static void peer_msg(struct node *n, struct gate_link *l, const struct msg *m)
+{
+    switch (m->kind) {
+    case MSG_OFFER:
+    case MSG_COPY:
+    case MSG_COPY_END:
+    case MSG_FOLLOW:
+    case MSG_STORED:
+    case MSG_FINAL:
+    case MSG_COMMIT:
+        handoff_target_msg(n, l, m);
+        break;
+    case MSG_OFFER_ANSWER:
+    case MSG_GOT:
+    case MSG_READY:
+        handoff_source_msg(n, l, m);
+        break;
+    case MSG_ABORT: /* either side's */
+        handoff_source_msg(n, l, m);
+        handoff_target_msg(n, l, m);
+        break;
+    default:
+        break;
+    }
+    handoff_pump(n);
+}
+
 static void on_msg(void *owner, uint64_t link, const struct msg *m)
 {
     struct node *n = owner;
     struct gate_link *l;
     HASH_FIND(hh, n->links, &link, sizeof link, l);
-    if (l)
+    if (!l)
+        return;
+    if (l->role == ROLE_GATEWAY)
         serve_msg(n, l, m);
+    else
+        peer_msg(n, l, m);
 }
 
 const struct net_events node_net_events = {.up = on_up, .down = on_down, .failed = on_failed, .msg = on_msg};
@@ -304,10 +350,9 @@ void node_stop(struct node *n, uint32_t deadline_ms)
     n->lease.next_ms = 0; /* tell the others at once */
     struct owned *o, *next;
     HASH_ITER (hh, n->cells, o, next) {
-        if (o->state < OWN_SERVING)
+        bool may_be_ours = o->in && o->in->ready;
+        if (o->state < OWN_SERVING && !may_be_ours)
             claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "stopping");
-        else if (o->state == OWN_SERVING)
-            flush_release(n, o);
     }
 }
 
@@ -318,6 +363,7 @@ static void stop_tick(struct node *n)
         n->phase = NODE_GONE;
         return;
     }
+    moves_leave(n);
     if (HASH_COUNT(n->cells) || !presence_saved(n))
         return;
     if (n->left) {
@@ -349,15 +395,21 @@ void node_tick(struct node *n)
     HASH_ITER (hh, n->cells, o, next) {
         if (o->state >= OWN_SERVING) {
             keep_tick_cell(n, o);
+            handoff_source_tick(n, o);
             journal_tick(n, o);
             flush_tick(n, o);
+        } else if (o->state == OWN_FOLLOWING) {
+            handoff_target_tick(n, o);
         } else {
             claim_tick(n, o);
         }
     }
     claim_pump(n);
     journal_pump(n);
+    handoff_pump(n);
     presence_tick(n);
+    if (n->phase == NODE_LIVE)
+        moves_balance(n);
     if (n->phase == NODE_STOPPING)
         stop_tick(n);
 }
@@ -414,10 +466,11 @@ void node_status_json(const struct node *n, struct evbuffer *out)
                         s.journal_batches, s.pending_edits, (unsigned long long)s.oldest_dirty_ms, n->n_members);
     for (const struct owned *o = n->cells; o; o = o->hh.next)
         evbuffer_add_printf(out,
-                            "%s{\"i\":%d,\"j\":%d,\"state\":\"%s\",\"epoch\":%llu,\"n\":%llu,\"rev\":%llu,\"rows\":%zu,"
+                            "%s{\"i\":%d,\"j\":%d,\"state\":\"%s\",\"handoff\":\"%s\",\"epoch\":%llu,\"n\":%llu,"
+                            "\"rev\":%llu,\"rows\":%zu,"
                             "\"players\":%u,\"subscribers\":%u,\"journal\":%u}",
                             o == n->cells ? "" : ",", o->at.i, o->at.j, owned_state_text(o->state),
-                            (unsigned long long)o->epoch, (unsigned long long)o->n,
+                            handoff_phase_text(o), (unsigned long long)o->epoch, (unsigned long long)o->n,
                             (unsigned long long)(o->cell ? cell_rev(o->cell) : 0), o->cell ? cell_rows(o->cell) : 0,
                             o->players ? players_count(o->players) : 0, o->n_subs, o->n_kept);
     evbuffer_add_printf(out, "]}\n");

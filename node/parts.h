@@ -3,6 +3,8 @@
  *   node.c              the public face: messages, replies and ticks to the parts
  *   own/claim.c         a cell from nobody's to served: owners, claim, store, journal
  *   own/keep.c          what is still mine: renewals, checks, restores, burials
+ *   own/handoff_*.c     a cell moves to another node, or is followed by one
+ *   own/moves.c         which cells go where: leaving, balancing
  *   persist/journal.c   edits into batches, batches to Redis, answers in order
  *   persist/flush.c     committed rows to the store, then the journal is trimmed; release
  *   serve.c             the gateways' end: subscriptions, edits, chunk answers
@@ -29,6 +31,7 @@ enum own_state {
     OWN_CLAIMING,  /* nobody: the claim is with Redis */
     OWN_LOADING,   /* mine; the store's row is being raised, its rows read */
     OWN_REPLAYING, /* the journal's rows above them */
+    OWN_FOLLOWING, /* another node's; a warm copy of it is here */
     OWN_SERVING,
     OWN_RELEASING, /* frozen: the last append, the last flush, then it is nobody's */
     OWN_STATES
@@ -92,6 +95,10 @@ struct owned {
     uint64_t believed;  /* the owner that was read */
     uint64_t wanted_ms; /* when it was first asked for: claim seconds */
     bool checked;       /* claimed on a redirect: do not send it on again */
+    bool warm;          /* promoted: the cell is loaded up to (replay_epoch, replay_n) */
+    uint64_t warm_until_ms;
+    uint64_t expect_n;   /* ... and the journal must lead from there to this batch */
+    bool lost;           /* Redis went back behind the copy: it is the best that there is */
 
     struct cell *cell; /* from OWN_LOADING on */
     struct players *players;
@@ -102,6 +109,7 @@ struct owned {
     unsigned n_waiting, waiting_cap;
     uint64_t idle_from_ms; /* without subscribers since */
     unsigned frame;        /* counts ticks: every so often a frame has everybody */
+    unsigned n_empty;      /* whole frames that had nobody, since there was somebody */
 
     /* journal.c */
     struct batch *open; /* the next to leave; NULL: no pending edit beyond the one in flight */
@@ -131,6 +139,16 @@ struct owned {
     bool restoring;
     uint64_t restore_retry_ms;
 
+    /* handoff */
+    struct outgoing *out;      /* on its way, or followed */
+    struct incoming *in;       /* while following */
+    bool frozen;               /* takes no edit */
+    unsigned n_handed_back;    /* edits that came while it was frozen */
+    uint64_t handoff_retry_ms; /* not offered again before */
+    unsigned handoff_tries;
+    uint64_t avoid;    /* the node that did not take it */
+    uint64_t moved_ms; /* when it came here by a handoff; 0: it did not */
+
     UT_hash_handle hh;
 };
 
@@ -152,6 +170,13 @@ struct neighbour {
     uint64_t link; /* 0: none */
     uint64_t retry_ms;
     uint32_t dial_ms; /* the wait before the next dial: doubles */
+    UT_hash_handle hh;
+};
+
+/* Where a cell went: so that its neighbours go there, too. */
+struct sent_to {
+    uint64_t id; /* cell_id() */
+    uint64_t node;
     UT_hash_handle hh;
 };
 
@@ -196,6 +221,12 @@ struct node {
     unsigned n_places, places_cap;
     bool saving;
 
+    /* handoff, moves.c */
+    uint64_t last_handoff;
+    bool transfers_due;
+    struct sent_to *sent;
+    uint64_t balance_ms;
+
     uint64_t stop_ms; /* deadline of node_stop */
     bool left;        /* our lease is dropped */
     bool leaving_sent;
@@ -236,6 +267,7 @@ void keep_check_all(struct node *n, bool hold);
 void keep_behind(struct node *n, struct owned *o); /* Redis has less than we know */
 void keep_tick_cell(struct node *n, struct owned *o);
 uint64_t keep_choose(struct node *n, struct cell_pos at, const uint64_t *owners); /* placement among the living */
+uint64_t keep_link_to(struct node *n, uint64_t peer);                             /* 0: none */
 void keep_link_up(struct node *n, uint64_t link, uint64_t peer);
 void keep_link_down(struct node *n, uint64_t link);
 void keep_dial_failed(struct node *n, uint64_t peer, bool refused);
@@ -247,11 +279,18 @@ void journal_tick(struct node *n, struct owned *o);
 void journal_keep(struct owned *o, uint64_t epoch, uint64_t nr, struct blob *bytes); /* takes the reference */
 void journal_stored(struct owned *o, uint64_t epoch, uint64_t nr); /* the store has these: forget them */
 void journal_free(struct owned *o);
+void journal_invite(struct node *n, struct owned *o);       /* those who were not heard are told where to go on */
+struct blob *journal_seen(struct node *n, struct owned *o); /* for the store or a target; NULL when empty */
 void journal_see(struct owned *o, struct session_id s, uint64_t seq, uint64_t at_s);
 
 /* ---- persist/flush.c ---- */
 void flush_tick(struct node *n, struct owned *o);
 void flush_release(struct node *n, struct owned *o); /* begin to give it up */
+
+/* ---- own/moves.c ---- */
+void moves_leave(struct node *n);
+void moves_balance(struct node *n);
+void moves_forget(struct node *n);
 
 /* ---- serve.c ---- */
 void serve_msg(struct node *n, struct gate_link *l, const struct msg *m);
@@ -273,6 +312,7 @@ bool presence_saved(const struct node *n); /* nothing waits to be saved */
 struct node_metrics {
     struct metric *edits, *accepted, *refused[REFUSALS], *known, *wanted;
     struct metric *ack_seconds, *chunk_seconds, *claim_seconds, *flush_seconds;
+    struct metric *freeze_seconds, *handoff_seconds, *handoff_bytes, *handed_back;
     struct metric *flushes, *flush_errors, *flush_rows, *append_retries, *quarantined, *restores, *drops, *buried,
         *checks;
 };

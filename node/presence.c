@@ -11,6 +11,7 @@
 #include "proto/base/mem.h"
 
 enum {
+    EMPTY_FRAMES = 4, /* whole ones that a cell sends after its last player went: gateways see that nobody is left */
     WHOLE_FRAME = 8,  /* ticks; well within the second after which gateways give a player up */
     ORPHAN_MS = 3000, /* a player whose link went down waits so long for his gateway to come back */
     PLACES_PER_SAVE = 256,
@@ -221,6 +222,8 @@ static void cell_tick(struct node *n, struct owned *o)
     bool whole = o->frame++ % WHOLE_FRAME == 0;
     struct msg_in_cell changed = frame_of(n, o, whole), all = changed;
     bool have_all = whole;
+    bool told_empty = whole && !players_count(o->players) && o->n_empty < EMPTY_FRAMES;
+    o->n_empty = players_count(o->players) ? 0 : o->n_empty + told_empty;
     for (unsigned k = 0; k < o->n_subs; k++) {
         struct subscriber *s = &o->subs[k];
         struct gate_link *l;
@@ -235,7 +238,7 @@ static void cell_tick(struct node *n, struct owned *o)
         }
         const struct msg_in_cell *c = s->all_due ? &all : &changed;
         s->all_due = false;
-        if (c->n_players || c->n_left)
+        if (c->n_players || c->n_left || told_empty)
             frame_add(l, c);
     }
     players_framed(o->players);

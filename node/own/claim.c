@@ -9,6 +9,7 @@
  * Only then is anybody answered. Each step that was not answered is tried again as it is. */
 #include <stdlib.h>
 
+#include "node/own/handoff.h"
 #include "node/own/placement.h"
 #include "node/parts.h"
 #include "proto/base/log.h"
@@ -67,6 +68,10 @@ static void due(struct node *n, struct owned *o, enum own_state state)
 void claim_want(struct node *n, uint64_t link, const struct msg_want *want)
 {
     struct owned *o = node_owned(n, want->cell);
+    if (o && o->state == OWN_FOLLOWING && !o->in->ready) { /* not ours, and not about to be */
+        serve_not_mine(n, link, want->cell, o->in->source, o->in->epoch, 0);
+        return;
+    }
     if (!o && n->phase != NODE_LIVE) {
         serve_not_mine(n, link, want->cell, 0, 0, 0);
         return;
@@ -103,8 +108,37 @@ void claim_drop(struct node *n, struct owned *o, uint64_t owner, uint64_t epoch,
         serve_not_mine(n, o->subs[k].link, o->at, owner, epoch, redirect);
     for (unsigned k = 0; k < o->n_waiting; k++)
         serve_not_mine(n, o->waiting[k].link, o->at, owner, epoch, redirect);
+    handoff_cell_gone(n, o, why);
     presence_cell_gone(n, o);
     node_owned_free(n, o);
+}
+
+/* What was loaded is of no use: as if it had never been here. */
+static void forget_copy(struct owned *o)
+{
+    if (!o->warm)
+        return;
+    log_info("copy_useless cell=%d,%d epoch=%llu n=%llu: loading from the store", o->at.i, o->at.j,
+             (unsigned long long)o->replay_epoch, (unsigned long long)o->replay_n);
+    journal_free(o);
+    cell_free(o->cell);
+    players_free(o->players);
+    o->cell = NULL;
+    o->players = NULL;
+    o->warm = o->lost = false;
+    o->replay_epoch = o->replay_n = 0;
+}
+
+/* Does the journal lead on from the copy, as far as Redis says that there is any? */
+static void judge_copy(struct node *n, struct owned *o, const struct coord_cell *c)
+{
+    bool transferred = c->owner == n->id && c->owner_epoch == o->replay_epoch + 1;
+    o->lost = c->owner_epoch < o->replay_epoch || (c->owner_epoch == o->replay_epoch && c->owner_n < o->replay_n);
+    o->expect_n = c->owner_epoch == o->replay_epoch && !o->lost ? c->owner_n : o->replay_n;
+    if (c->owner_epoch > o->replay_epoch && !transferred)
+        forget_copy(o);
+    else if (o->lost && o->floor <= o->replay_epoch)
+        o->floor = o->replay_epoch + 1; /* above whatever was, so that its batches go back below ours */
 }
 
 /* ---- owners ---- */
@@ -112,6 +146,10 @@ void claim_drop(struct node *n, struct owned *o, uint64_t owner, uint64_t epoch,
 static void decide(struct node *n, struct owned *o, const struct coord_cell *c)
 {
     bool mine = c->owner == n->id;
+    if (o->warm && c->owner_alive && !mine && c->owner_epoch == o->replay_epoch && node_now(n) < o->warm_until_ms) {
+        o->retry_ms = node_later(n, RETRY_MS); /* our source may be dead, and its lease not yet */
+        return;
+    }
     if (c->owner && c->owner_alive && !mine) {
         claim_drop(n, o, c->owner, c->owner_epoch, 0, "owned_elsewhere");
         return;
@@ -130,6 +168,8 @@ static void decide(struct node *n, struct owned *o, const struct coord_cell *c)
             return;
         }
     }
+    if (o->warm)
+        judge_copy(n, o, c);
     o->believed = c->owner;
     due(n, o, OWN_CLAIMING);
 }
@@ -262,6 +302,10 @@ static void on_loaded(struct store_req *req, void *arg)
         return;
     }
     if (req->err == ERR_STALE) {
+        /* Redis went back, and the store is where the copy's source was: nobody came between. */
+        bool known = o->lost && (req->row.epoch <= o->replay_epoch || req->row.epoch == o->epoch);
+        if (!known)
+            forget_copy(o);
         o->floor = req->row.epoch;
         o->believed = n->id;
         due(n, o, OWN_CLAIMING);
@@ -272,6 +316,14 @@ static void on_loaded(struct store_req *req, void *arg)
     if (req->err != ERR_OK) {
         o->retry_ms = node_later(n, RETRY_STORE_MS);
         store_req_free(req);
+        return;
+    }
+    if (o->warm) {
+        o->generation = o->lost ? o->generation : n->generation;
+        o->row_dirty = true;
+        store_req_free(req);
+        due(n, o, OWN_REPLAYING);
+        replay(n, o);
         return;
     }
     o->cell = cell_new(o->at);
@@ -296,7 +348,7 @@ static void on_loaded(struct store_req *req, void *arg)
 
 static void load(struct node *n, struct owned *o)
 {
-    struct store_req *req = store_req_new(STORE_CLAIM, on_loaded, about_new(n, o));
+    struct store_req *req = store_req_new(o->warm ? STORE_RAISE : STORE_CLAIM, on_loaded, about_new(n, o));
     req->cell = o->at;
     req->row.epoch = o->epoch;
     o->retry_ms = 0;
@@ -322,6 +374,8 @@ static void serving(struct node *n, struct owned *o)
 {
     jump(n, o);
     o->retry_ms = 0;
+    bool lost = o->lost;
+    o->warm = o->lost = false;
     uint64_t now = node_now(n);
     o->dirty_from_ms = o->idle_from_ms = now;
     owned_move(n, o, OWN_SERVING);
@@ -329,7 +383,15 @@ static void serving(struct node *n, struct owned *o)
     log_info("cell_serving cell=%d,%d epoch=%llu rev=%llu rows=%zu replayed=%u ms=%llu", o->at.i, o->at.j,
              (unsigned long long)o->epoch, (unsigned long long)cell_rev(o->cell), cell_rows(o->cell), o->n_kept,
              (unsigned long long)(now - o->wanted_ms));
+    if (lost)
+        keep_behind(n, o); /* what the copy holds and the store lacks is acknowledged: back into the journal */
     serve_grant(n, o);
+}
+
+/* A copy goes on where it was; a first batch that is not the next one shows that the journal was trimmed meanwhile. */
+static bool follows(const struct owned *o, const struct coord_batch *b)
+{
+    return !o->warm || (b->epoch == o->replay_epoch && b->n == o->replay_n + 1);
 }
 
 static void replay_batch(struct node *n, struct owned *o, struct coord_batch *b)
@@ -353,26 +415,49 @@ static void replay_batch(struct node *n, struct owned *o, struct coord_batch *b)
     journal_keep(o, b->epoch, b->n, blob_ref(b->bytes));
 }
 
+static void load_cold(struct node *n, struct owned *o)
+{
+    forget_copy(o);
+    due(n, o, OWN_LOADING);
+    load(n, o);
+}
+
+static void replayed(struct node *n, struct owned *o, struct coord_req *req)
+{
+    /* Whoever came after us may have flushed and trimmed what we did not read: we were asleep, or Redis went back. */
+    if (req->journal.owner != n->id || req->journal.owner_epoch != o->epoch) {
+        uint64_t owner = req->journal.owner == n->id ? 0 : req->journal.owner;
+        claim_drop(n, o, owner, owner ? req->journal.owner_epoch : 0, 0, "overtaken");
+        return;
+    }
+    for (unsigned k = 0; k < req->journal.n_batches; k++) {
+        struct coord_batch *b = &req->journal.batches[k];
+        if (!follows(o, b)) {
+            load_cold(n, o);
+            return;
+        }
+        replay_batch(n, o, b);
+        o->replay_epoch = b->epoch;
+        o->replay_n = b->n;
+    }
+    if (req->journal.more && req->journal.n_batches)
+        replay(n, o);
+    else if (o->warm && o->replay_n != o->expect_n)
+        load_cold(n, o);
+    else
+        serving(n, o);
+}
+
 static void on_journal(struct coord_req *req, void *arg)
 {
     struct about *a = arg;
     struct node *n = a->node;
     struct owned *o = about_take(a);
     if (o && o->state == OWN_REPLAYING) {
-        if (req->err != ERR_OK) {
+        if (req->err == ERR_OK)
+            replayed(n, o, req);
+        else
             o->retry_ms = node_later(n, RETRY_MS);
-        } else {
-            for (unsigned k = 0; k < req->journal.n_batches; k++) {
-                struct coord_batch *b = &req->journal.batches[k];
-                replay_batch(n, o, b);
-                o->replay_epoch = b->epoch;
-                o->replay_n = b->n;
-            }
-            if (req->journal.more && req->journal.n_batches)
-                replay(n, o);
-            else
-                serving(n, o);
-        }
     }
     coord_req_free(req);
 }

@@ -265,6 +265,12 @@ static void neighbours_tick(struct node *n)
     }
 }
 
+uint64_t keep_link_to(struct node *n, uint64_t peer)
+{
+    struct neighbour *b = neighbour(n, peer);
+    return b ? b->link : 0;
+}
+
 void keep_link_up(struct node *n, uint64_t link, uint64_t peer)
 {
     struct neighbour *b = neighbour(n, peer);

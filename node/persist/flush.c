@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/own/handoff.h"
 #include "node/parts.h"
 #include "proto/base/fault.h"
 #include "proto/base/log.h"
@@ -17,28 +18,8 @@
 enum {
     FLUSH_ROWS_MAX = 16384,
     RETRY_MS = 200,
-    SEEN_S = 3600,
     STALL_MS = 50 /* between the steps of a release that have to wait */
 };
-
-static struct blob *encode_seen(struct node *n, struct owned *o)
-{
-    uint64_t now_s = n->env.unix_s(n->env.clock);
-    struct seen *list = mem_array(HASH_COUNT(o->seen), sizeof *list);
-    unsigned count = 0;
-    struct session_seen *s, *next;
-    HASH_ITER (hh, o->seen, s, next) {
-        if (s->committed && s->at_s + SEEN_S >= now_s) {
-            list[count++] = (struct seen){s->session, s->committed, s->at_s};
-        } else if (s->committed == s->judged && !s->overrun) {
-            HASH_DEL(o->seen, s);
-            free(s);
-        }
-    }
-    struct blob *b = count ? record_encode_seen(list, count) : NULL;
-    free(list);
-    return b;
-}
 
 /* ---- trim ---- */
 
@@ -124,6 +105,7 @@ static void flushed(struct node *n, struct owned *o, struct store_req *req)
         o->stored_epoch = o->epoch;
         o->stored_n = o->flush_n;
         journal_stored(o, o->stored_epoch, o->stored_n);
+        handoff_stored(n, o, req->row.rev);
     }
 }
 
@@ -171,7 +153,7 @@ static void flush(struct node *n, struct owned *o)
                                    .rev = cell_rev(o->cell),
                                    .key_floor = cell_key_floor(o->cell),
                                    .clean = o->state == OWN_RELEASING && o->flush_whole && !o->in_flight && !o->open,
-                                   .seen = encode_seen(n, o)};
+                                   .seen = journal_seen(n, o)};
     o->row_dirty = false;
     o->flushing = true;
     store_submit(n->env.store, req);

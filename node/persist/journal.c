@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/own/handoff.h"
 #include "node/parts.h"
 #include "proto/base/clock.h"
 #include "proto/base/fault.h"
@@ -20,6 +21,7 @@
 enum {
     RETRY_MS = 40,
     RESULTS_PER_MSG = 256,
+    SEEN_S = 3600,
     ANSWERS_PER_PENDING = 4 /* refusals that may wait, per pending row allowed */
 };
 
@@ -154,6 +156,25 @@ void journal_see(struct owned *o, struct session_id session, uint64_t seq, uint6
         s->at_s = at_s;
 }
 
+struct blob *journal_seen(struct node *n, struct owned *o)
+{
+    uint64_t now_s = n->env.unix_s(n->env.clock);
+    struct seen *list = mem_array(HASH_COUNT(o->seen), sizeof *list);
+    unsigned count = 0;
+    struct session_seen *s, *next;
+    HASH_ITER (hh, o->seen, s, next) {
+        if (s->committed && s->at_s + SEEN_S >= now_s) {
+            list[count++] = (struct seen){s->session, s->committed, s->at_s};
+        } else if (s->committed == s->judged && !s->overrun) {
+            HASH_DEL(o->seen, s);
+            free(s);
+        }
+    }
+    struct blob *b = count ? record_encode_seen(list, count) : NULL;
+    free(list);
+    return b;
+}
+
 /* ---- answers ---- */
 
 static void send_results(struct node *n, uint64_t link, struct edit_result *results, unsigned count)
@@ -269,9 +290,10 @@ void journal_take_edit(struct node *n, struct owned *o, uint64_t link, const str
     uint64_t expected = s->judged + 1 > e->floor ? s->judged + 1 : e->floor;
     struct answer a = {.link = link, .session = e->session, .seq = e->seq, .at = e->at, .received_us = clock_mono_us()};
     s->link = link;
+    o->n_handed_back += o->frozen;
     if (s->overrun)
         return; /* he is told where to go on once there is room */
-    if (full(n, o)) {
+    if (o->frozen || full(n, o)) {
         s->overrun = true;
         return;
     }
@@ -314,7 +336,7 @@ static void announce(struct node *n, struct owned *o, const struct batch *b)
 }
 
 /* There is room again: those who sent too much are told where to go on. */
-static void invite(struct node *n, struct owned *o)
+void journal_invite(struct node *n, struct owned *o)
 {
     for (struct session_seen *s = o->seen; s; s = s->hh.next) {
         if (!s->overrun)
@@ -349,10 +371,11 @@ static void committed(struct node *n, struct owned *o)
 #endif
     batch_strip(b);
     append_link(o, b);
+    handoff_committed(n, o, b);
     if (o->open)
         make_ready(n, o);
-    if (was_full || (!o->open && !o->in_flight))
-        invite(n, o);
+    if (!o->frozen && (was_full || (!o->open && !o->in_flight)))
+        journal_invite(n, o);
 }
 
 static void taken_or_not(struct node *n, struct owned *o, const struct coord_cell *c)

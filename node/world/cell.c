@@ -359,6 +359,26 @@ void cell_rows_above(const struct cell *c, uint64_t rev, cell_each *each, void *
     free(refs);
 }
 
+/* The cursor is chunk, kind and row number: rows are numbered for ever. */
+bool cell_scan(const struct cell *c, uint64_t *cursor, unsigned max, cell_each *each, void *arg)
+{
+    unsigned at = (unsigned)(*cursor >> 40), kind = (unsigned)(*cursor >> 32) & 0xff;
+    uint32_t number = (uint32_t)*cursor;
+    for (unsigned given = 0; at < CHUNKS; at++, kind = ROW_BLOCK) {
+        for (; c->chunks[at] && kind <= ROW_SIGN; kind++, number = 0) {
+            for (; number < chunk_rows(c->chunks[at], kind); number++) {
+                if (given++ == max) {
+                    *cursor = (uint64_t)at << 40 | (uint64_t)kind << 32 | number;
+                    return true;
+                }
+                give(c->chunks[at], kind, number, each, arg);
+            }
+        }
+    }
+    *cursor = (uint64_t)CHUNKS << 40;
+    return false;
+}
+
 unsigned cell_block_now(const struct cell *c, struct block_pos at, struct arena *a, struct row rows[EDIT_ROWS_MAX])
 {
     /* A refused edit may name a place where no block can be; the client draws the ground down to y = 0. */

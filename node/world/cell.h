@@ -52,6 +52,9 @@ void cell_mirror_rows(const struct cell *c, struct chunk_pos at, cell_each *each
 /* Every row with rev above rev, in the order of their revs: what was got before a link broke is a good place to go on.
  */
 void cell_rows_above(const struct cell *c, uint64_t rev, cell_each *each, void *arg);
+/* Gives about max rows, any rev, from where *cursor is (0 to begin), and moves it on; false: there are no more. Rows
+ * that change or come meanwhile may be given or not: whoever copies a cell is told of those as they are committed. */
+bool cell_scan(const struct cell *c, uint64_t *cursor, unsigned max, cell_each *each, void *arg);
 /* The block at a place as it is: its block row (a synthetic one with rev 0, key 0 and the terrain's item when there is
  * no row), then its light row and sign rows if there are any. Returns how many, at most EDIT_ROWS_MAX; texts live in a.
  */

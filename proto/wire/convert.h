@@ -10,6 +10,7 @@
 #include "cluster.pb-c.h"
 #include "proto/base/arena.h"
 #include "proto/base/blob.h"
+#include "proto/wire/msg.h"
 #include "proto/wire/place.h"
 #include "proto/wire/row.h"
 
@@ -38,6 +39,14 @@ Spotcraft__Cell *cell_to_pb(struct arena *a, struct cell_pos c);
 Spotcraft__Session *session_to_pb(struct arena *a, struct session_id s);
 Spotcraft__Pos *place_to_pb(struct arena *a, const struct place *p);
 Spotcraft__Row **rows_to_pb(struct arena *a, const struct row *rows, unsigned n);
+
+/* A player who enters, by himself (msg.c) or with his cell (msg_handoff.c). NULL, or what is wrong. */
+const char *enter_from_pb(const Spotcraft__Enter *in, struct msg_enter *out);
+Spotcraft__Enter *enter_to_pb(struct arena *a, const struct msg_enter *in);
+
+/* The bodies from Offer to Got. NULL, or what is wrong. */
+const char *handoff_from_pb(const Spotcraft__Envelope *e, struct arena *a, struct msg *out);
+void handoff_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelope *e);
 
 struct blob *blob_of_pb(const ProtobufCMessage *m);
 

@@ -53,6 +53,28 @@ const char *msg_name(enum msg_kind k)
         return "presence";
     case MSG_PLACE_IS:
         return "place_is";
+    case MSG_OFFER:
+        return "offer";
+    case MSG_OFFER_ANSWER:
+        return "offer_answer";
+    case MSG_COPY:
+        return "copy";
+    case MSG_COPY_END:
+        return "copy_end";
+    case MSG_FOLLOW:
+        return "follow";
+    case MSG_STORED:
+        return "stored";
+    case MSG_FINAL:
+        return "final";
+    case MSG_READY:
+        return "ready";
+    case MSG_COMMIT:
+        return "commit";
+    case MSG_ABORT:
+        return "abort";
+    case MSG_GOT:
+        return "got";
     }
     return "unknown";
 }
@@ -139,7 +161,7 @@ static Spotcraft__Edits *edits_to_pb(struct arena *a, const struct msg *m)
     return out;
 }
 
-static Spotcraft__Enter *enter_to_pb(struct arena *a, const struct msg_enter *m)
+Spotcraft__Enter *enter_to_pb(struct arena *a, const struct msg_enter *m)
 {
     assert(m->session.gate != 0 && place_valid(&m->place));
     assert(m->nick[0] && text_valid(m->nick, NICK_MAX) && text_valid(m->account, ACCOUNT_MAX));
@@ -393,7 +415,7 @@ static void small_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelop
         e->chat->text = (char *)text_showable(a, m->chat.text, CHAT_MAX);
         break;
     default:
-        assert(false && "a message of no known kind");
+        handoff_to_pb(a, m, e);
     }
 }
 

@@ -54,7 +54,18 @@ enum msg_kind {
     MSG_ROWS = 33,
     MSG_CHUNK_PART = 34,
     MSG_PRESENCE = 35,
-    MSG_PLACE_IS = 36
+    MSG_PLACE_IS = 36,
+    MSG_OFFER = 50,
+    MSG_OFFER_ANSWER = 51,
+    MSG_COPY = 52,
+    MSG_COPY_END = 53,
+    MSG_FOLLOW = 54,
+    MSG_STORED = 55,
+    MSG_FINAL = 56,
+    MSG_READY = 57,
+    MSG_COMMIT = 58,
+    MSG_ABORT = 59,
+    MSG_GOT = 60
 };
 
 struct msg_hello {
@@ -171,6 +182,58 @@ struct msg_in_cell {
     unsigned n_left;
 };
 
+/* ---- between nodes: see node/own/handoff.h ---- */
+
+enum offer_answer { OFFER_ACCEPTED = 1, OFFER_FULL = 2, OFFER_NOT_RUNNING = 3, OFFER_HELD = 4 };
+
+struct msg_offer {
+    struct cell_pos cell;
+    uint64_t epoch, rows;
+    uint32_t players;
+    bool follow_only;
+};
+
+struct msg_copy_end {
+    uint64_t n, rev, generation, stored_epoch, stored_n;
+    uint32_t key_floor;
+    const uint8_t *seen; /* record_encode_seen() */
+    size_t seen_bytes;
+};
+
+struct msg_follow {
+    uint64_t epoch, n;
+    const uint8_t *batch; /* record_encode_batch() */
+    size_t batch_bytes;
+};
+
+struct msg_commit {
+    uint64_t epoch;
+    struct msg_enter *players;
+    unsigned n_players;
+};
+
+/* All of them carry the number of the handoff. */
+struct msg_handoff {
+    uint64_t no;
+    union {
+        struct msg_offer offer;
+        enum offer_answer answer;
+        struct {
+            struct row *rows;
+            unsigned n;
+        } copy;
+        struct msg_copy_end copy_end;
+        struct msg_follow follow;
+        struct {
+            uint64_t epoch, n, rev;
+        } stored;
+        uint64_t n; /* final, ready */
+        struct msg_commit commit;
+        const char *reason; /* abort */
+        uint64_t pieces;    /* got */
+    };
+};
+
 struct msg {
     enum msg_kind kind;
     uint64_t request_id;
@@ -243,6 +306,7 @@ struct msg {
             uint64_t visit;
             struct place place;
         } place_is;
+        struct msg_handoff handoff; /* MSG_OFFER to MSG_GOT */
     };
 };
 

@@ -135,7 +135,7 @@ static const char *decode_chunk_get(const Spotcraft__ChunkGet *in, struct msg *o
     return decode_chunk_pos(in->p, in->q, out->chunk_get.cell, &out->chunk_get.chunk);
 }
 
-static const char *decode_enter(const Spotcraft__Enter *in, struct msg_enter *out)
+const char *enter_from_pb(const Spotcraft__Enter *in, struct msg_enter *out)
 {
     *out = (struct msg_enter){
         .player = in->player, .nick = in->nick, .account = in->account, .visit = in->visit, .count = in->count};
@@ -389,7 +389,7 @@ static const char *decode_body(const Spotcraft__Envelope *e, struct arena *a, st
     case MSG_CHUNK_GET:
         return decode_chunk_get(e->chunk_get, out);
     case MSG_ENTER:
-        return decode_enter(e->enter, &out->enter);
+        return enter_from_pb(e->enter, &out->enter);
     case MSG_MOVES:
         return decode_moves(e->moves, a, out);
     case MSG_LEAVE:
@@ -412,8 +412,9 @@ static const char *decode_body(const Spotcraft__Envelope *e, struct arena *a, st
         return decode_presence(e->presence, a, out);
     case MSG_PLACE_IS:
         return decode_place_is(e->place_is, out);
+    default:
+        return handoff_from_pb(e, a, out);
     }
-    return "unknown body";
 }
 
 /* The first field that this schema does not have, of those that could be a body; 0: none. */
