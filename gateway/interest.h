@@ -40,7 +40,7 @@ struct shown_chunk {
     /* told.c */
     struct told_block *told;
     unsigned told_next;
-    uint64_t flooded_ms;
+    uint64_t forgotten_ms;
     UT_hash_handle hh;
 };
 

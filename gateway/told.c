@@ -25,8 +25,7 @@ void told_note(struct gateway *g, struct shown_chunk *c, struct block_pos at)
     if (!c->told)
         c->told = mem_array(LOG_BLOCKS, sizeof *c->told);
     struct told_block *t = &c->told[c->told_next++ % LOG_BLOCKS];
-    if (is_recent(g->now_ms, t->ms)) /* more than the log holds: any block of the chunk may be meant */
-        c->flooded_ms = g->now_ms;
+    c->forgotten_ms = t->ms; /* the log is full: of that time and before, any block of the chunk may be meant */
     *t = (struct told_block){at, g->now_ms};
 }
 
@@ -55,7 +54,7 @@ bool told_lately(struct gateway *g, struct session *s, struct block_pos at)
     for (unsigned k = 0; k < n; k++) {
         const struct shown_chunk *c = interest_chunk(g, chunks[k]);
         const struct hold *h = c ? interest_find(s, chunks[k]) : NULL;
-        if (c && (is_recent(written, c->flooded_ms) || in_log(c, at, written)))
+        if (c && (is_recent(written, c->forgotten_ms) || in_log(c, at, written)))
             return true;
         if (h && is_recent(written, h->told_ms))
             return true;
