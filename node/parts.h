@@ -97,8 +97,8 @@ struct owned {
     bool checked;       /* claimed on a redirect: do not send it on again */
     bool warm;          /* promoted: the cell is loaded up to (replay_epoch, replay_n) */
     uint64_t warm_until_ms;
-    uint64_t expect_n;   /* ... and the journal must lead from there to this batch */
-    bool lost;           /* Redis went back behind the copy: it is the best that there is */
+    uint64_t expect_n; /* ... and the journal must lead from there to this batch */
+    bool lost;         /* Redis went back behind the copy: it is the best that there is */
 
     struct cell *cell; /* from OWN_LOADING on */
     struct players *players;
