@@ -11,7 +11,7 @@ packages_build=(build-essential pkg-config git libevent-dev libhiredis-dev libpq
 packages_run=(redis-server)
 packages_postgres=(postgresql) # its client comes with it
 packages_test=(libcmocka-dev)
-packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind)
+packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind curl)
 
 say() {
     printf '%s\n' "$*"
