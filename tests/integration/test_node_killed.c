@@ -102,24 +102,21 @@ static void a_node_that_joins_gets_cells(void **state)
     assert_true(party_passed(p));
 }
 
-/* Areas that lie apart go to nodes by chance, what is between two of them to one of the two: the x of a border between
- * two nodes, on the line z = 64. The player a is led there and claims on its way. 0: none. */
+/* Each new cell goes to the node that has the one before, until that has more than its share; and cells behind the
+ * walker move to the others. The x of a border between two nodes, on the line z = 64; 0: none. */
 static int32_t find_border(struct party *p, struct bot *a)
 {
-    enum { APART = 8, AREAS = 12 };
-    for (int i = 0; i < AREAS; i++)
-        if (!party_move(p, a, (float)(i * APART * CELL_SIZE + 64), 130, 64))
-            return 0;
-    for (int i = 0; i + 1 < AREAS; i++) {
-        struct member *west = party_owner(p, i * APART * CELL_SIZE, 64);
-        if (west == party_owner(p, (i + 1) * APART * CELL_SIZE, 64))
-            continue;
-        for (int k = 0; k < APART; k++) {
-            int32_t x = (i * APART + k + 1) * CELL_SIZE;
-            if (!party_move(p, a, (float)x, 130, 64))
+    enum { CELLS = 48, BEHIND = 8 };
+    for (int32_t i = 1; i < CELLS; i++) {
+        for (int32_t step = -CELL_SIZE / 2; step <= 0; step += CELL_SIZE / 2)
+            if (!party_move(p, a, (float)(i * CELL_SIZE + step), 130, 64))
                 return 0;
-            if (west && west != party_owner(p, x, 64))
-                return x;
+        struct member *east = party_owner(p, i * CELL_SIZE, 64);
+        for (int32_t k = i; k > 0 && k > i - BEHIND; k--) {
+            struct member *west = party_owner(p, (k - 1) * CELL_SIZE, 64);
+            if (west && east && west != east)
+                return k * CELL_SIZE;
+            east = west;
         }
     }
     return 0;
