@@ -431,6 +431,8 @@ const char *node_not_ready(const struct node *n)
         return "redis: not joined yet";
     if (n->lease.state != LEASE_HELD)
         return "redis: the lease is not held";
+    if (n->closed)
+        return "redis: it restarted, and claims are closed for a moment";
     if (n->evicts)
         return "redis: maxmemory-policy must be noeviction";
     if (!n->env.store->ops->healthy(n->env.store))
