@@ -48,6 +48,10 @@ Spotcraft__Enter *enter_to_pb(struct arena *a, const struct msg_enter *in);
 const char *handoff_from_pb(const Spotcraft__Envelope *e, struct arena *a, struct msg *out);
 void handoff_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelope *e);
 
+/* The bodies from StatusGet to Done, likewise. */
+const char *control_from_pb(const Spotcraft__Envelope *e, struct msg *out);
+void control_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelope *e);
+
 struct blob *blob_of_pb(const ProtobufCMessage *m);
 
 #endif

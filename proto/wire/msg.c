@@ -75,6 +75,18 @@ const char *msg_name(enum msg_kind k)
         return "abort";
     case MSG_GOT:
         return "got";
+    case MSG_STATUS_GET:
+        return "status_get";
+    case MSG_STATUS_IS:
+        return "status_is";
+    case MSG_MOVE_CELL:
+        return "move_cell";
+    case MSG_DRAIN:
+        return "drain";
+    case MSG_UNDRAIN:
+        return "undrain";
+    case MSG_DONE:
+        return "done";
     }
     return "unknown";
 }
@@ -413,6 +425,14 @@ static void small_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelop
         e->chat->gate = m->chat.gate;
         e->chat->to = (char *)text_showable(a, m->chat.to, NICK_MAX);
         e->chat->text = (char *)text_showable(a, m->chat.text, CHAT_MAX);
+        break;
+    case MSG_STATUS_GET:
+    case MSG_STATUS_IS:
+    case MSG_MOVE_CELL:
+    case MSG_DRAIN:
+    case MSG_UNDRAIN:
+    case MSG_DONE:
+        control_to_pb(a, m, e);
         break;
     default:
         handoff_to_pb(a, m, e);

@@ -31,7 +31,7 @@ enum {
     SCHEMA_VERSION = 1
 };
 
-enum role { ROLE_GATEWAY = 1, ROLE_NODE = 2 };
+enum role { ROLE_GATEWAY = 1, ROLE_NODE = 2, ROLE_CONTROL = 3 };
 
 enum msg_kind {
     MSG_HELLO = 2,
@@ -65,7 +65,13 @@ enum msg_kind {
     MSG_READY = 57,
     MSG_COMMIT = 58,
     MSG_ABORT = 59,
-    MSG_GOT = 60
+    MSG_GOT = 60,
+    MSG_STATUS_GET = 80,
+    MSG_STATUS_IS = 81,
+    MSG_MOVE_CELL = 82,
+    MSG_DRAIN = 83,
+    MSG_UNDRAIN = 84,
+    MSG_DONE = 85
 };
 
 struct msg_hello {
@@ -234,6 +240,34 @@ struct msg_handoff {
     };
 };
 
+/* ---- between an operator and a node: see ops/ctl ---- */
+
+enum {
+    STATUS_PIECE_MAX = 256 << 10, /* bytes of the text in one StatusIs */
+    DONE_TEXT_MAX = 200
+};
+
+enum done_result { DONE_OK = 1, DONE_NOT_SERVED = 2, DONE_NO_TARGET = 3, DONE_FAILED = 4, DONE_NOT_NOW = 5 };
+
+struct msg_control {
+    union {
+        bool cells; /* status_get */
+        struct {
+            const uint8_t *json; /* what a node says: not checked further */
+            size_t bytes;
+            bool last;
+        } status;
+        struct {
+            struct cell_pos cell;
+            uint64_t node;
+        } move;
+        struct {
+            enum done_result result;
+            const char *text; /* printable */
+        } done;
+    };
+};
+
 struct msg {
     enum msg_kind kind;
     uint64_t request_id;
@@ -307,6 +341,7 @@ struct msg {
             struct place place;
         } place_is;
         struct msg_handoff handoff; /* MSG_OFFER to MSG_GOT */
+        struct msg_control control; /* MSG_STATUS_GET to MSG_DONE */
     };
 };
 

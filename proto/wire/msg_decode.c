@@ -16,7 +16,7 @@ static const char *decode_hello(const Spotcraft__Hello *in, struct msg_hello *ou
 {
     if (!in->world[0] || !text_valid(in->world, WORLD_NAME_MAX))
         return "world name";
-    if (in->role != ROLE_GATEWAY && in->role != ROLE_NODE)
+    if (in->role != ROLE_GATEWAY && in->role != ROLE_NODE && in->role != ROLE_CONTROL)
         return "unknown role";
     if (in->incarnation == 0)
         return "incarnation missing";
@@ -412,6 +412,13 @@ static const char *decode_body(const Spotcraft__Envelope *e, struct arena *a, st
         return decode_presence(e->presence, a, out);
     case MSG_PLACE_IS:
         return decode_place_is(e->place_is, out);
+    case MSG_STATUS_GET:
+    case MSG_STATUS_IS:
+    case MSG_MOVE_CELL:
+    case MSG_DRAIN:
+    case MSG_UNDRAIN:
+    case MSG_DONE:
+        return control_from_pb(e, out);
     default:
         return handoff_from_pb(e, a, out);
     }
