@@ -20,8 +20,9 @@ static struct touched *touched_find(struct session *s, struct block_pos at)
     return t;
 }
 
-static void touched_add(struct gateway *g, struct session *s, struct block_pos at)
+static void touched_add(struct gateway *g, struct session *s, const struct edit *e)
 {
+    struct block_pos at = e->at;
     struct touched *t = touched_find(s, at);
     if (!t) {
         t = mem_zalloc(sizeof *t);
@@ -30,6 +31,7 @@ static void touched_add(struct gateway *g, struct session *s, struct block_pos a
         HASH_ADD(hh, s->touched, at, sizeof t->at, t);
     }
     t->unanswered++;
+    t->unanswered_blocks += e->kind == ROW_BLOCK;
     t->echo = t->echo || told_lately(g, s, at);
 }
 
@@ -63,14 +65,26 @@ static unsigned thing_of(const struct row *r)
     return r->kind == ROW_SIGN ? 2u + r->face : r->kind;
 }
 
-bool edits_hold_back(struct gateway *g, struct session *s, const struct row *r)
+static bool holds_block(const struct touched *t)
+{
+    for (unsigned k = 0; k < t->n_rows; k++) {
+        if (t->rows[k].row.kind == ROW_BLOCK)
+            return true;
+    }
+    return false;
+}
+
+bool edits_hold_back(struct gateway *g, struct session *s, struct chunk_pos c, const struct row *r)
 {
     struct touched *t = s->touched ? touched_find(s, r->at) : NULL;
     if (!t)
         return false;
     if (r->rev <= t->overwrote[thing_of(r)])
         return true;
-    if (t->unanswered == 0)
+    /* Lights and signs have no mirrors. And a mirror that was held would be told to the block's own chunk too, where a
+     * broken block takes the signs of others with it. */
+    bool mirror = !chunk_eq(c, chunk_of_block(r->at.x, r->at.z));
+    if (t->unanswered == 0 || (mirror && t->unanswered_blocks == 0 && !holds_block(t)))
         return false;
     hold_row(t, r);
     metric_add(g->metrics.held, 1);
@@ -271,7 +285,7 @@ bool edits_take(struct gateway *g, struct session *s, const struct edit *e)
     k->received_ms = g->now_ms;
     snprintf(k->text, sizeof k->text, "%s", e->text ? e->text : "");
     DL_APPEND(l->kept, k);
-    touched_add(g, s, e->at);
+    touched_add(g, s, e);
     s->unanswered++;
     g->unanswered++;
     metric_add(g->metrics.edits, 1);
@@ -340,6 +354,7 @@ void edits_result(struct gateway *g, struct area *a, const struct edit_result *r
     } else {
         correct(t, &k->edit, r);
     }
+    t->unanswered_blocks -= k->edit.kind == ROW_BLOCK;
     touched_release(g, s, t, a);
     if (r->outcome == EDIT_REFUSED && refusal_text(r->reason)[0])
         session_talk(g, s, "%s", refusal_text(r->reason));

@@ -46,10 +46,10 @@ struct held {
  * either. */
 struct touched {
     struct block_pos at;
-    unsigned unanswered;
-    uint64_t overwrote[EDIT_ROWS_MAX]; /* by thing: the rev of the last accepted edit that wrote it */
-    uint64_t settle_rev;               /* the highest of them */
-    struct area *settling;             /* held until its rev is there; NULL: nothing to wait for */
+    unsigned unanswered, unanswered_blocks; /* all; those of the block itself */
+    uint64_t overwrote[EDIT_ROWS_MAX];      /* by thing: the rev of the last accepted edit that wrote it */
+    uint64_t settle_rev;                    /* the highest of them */
+    struct area *settling;                  /* held until its rev is there; NULL: nothing to wait for */
     struct session *session;
     struct touched *prev, *next; /* of the area */
     struct held rows[EDIT_ROWS_MAX];
@@ -65,8 +65,9 @@ bool edits_take(struct gateway *g, struct session *s, const struct edit *e);
 void edits_result(struct gateway *g, struct area *a, const struct edit_result *r);
 void edits_granted(struct gateway *g, struct area *a);
 void edits_settle(struct gateway *g, struct area *a); /* the area's rev went on */
-/* Is the row's block being edited by s? Then the row is kept here, or was overwritten, and is not to be sent. */
-bool edits_hold_back(struct gateway *g, struct session *s, const struct row *r);
+/* Is what chunk c shows of the row's block being edited by s? Then the row is kept here, or was overwritten, and is not
+ * to be sent. */
+bool edits_hold_back(struct gateway *g, struct session *s, struct chunk_pos c, const struct row *r);
 bool edits_waiting(const struct gateway *g, const struct session *s); /* park_notice_ms and longer */
 void edits_drop(struct gateway *g, struct session *s);                /* the session is freed */
 

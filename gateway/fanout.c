@@ -116,7 +116,7 @@ bool fanout_piece(struct gateway *g, struct session *s, const struct chunk_piece
     for (unsigned k = 0; k < piece->n; k++) {
         if (!shows(piece->chunk, &piece->rows[k]))
             continue;
-        if (edits_hold_back(g, s, &piece->rows[k]))
+        if (edits_hold_back(g, s, piece->chunk, &piece->rows[k]))
             held = true;
         else
             tell_row(&t, piece->chunk, &piece->rows[k]);
@@ -177,7 +177,7 @@ static void tell_special(struct gateway *g, struct session *s, const struct show
     for (unsigned k = 0; k < c->n_rows; k++) {
         const struct row *r = &rows[c->rows[k]];
         /* An author's client shows its edit already; nothing that was accepted is echoed. */
-        if (!session_eq(r->author, me) && !edits_hold_back(g, s, r))
+        if (!session_eq(r->author, me) && !edits_hold_back(g, s, c->at, r))
             tell_row(&t, c->at, r);
     }
     tell_end(&t, &c->at, 1);
