@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <event2/buffer.h>
-
 #include "node/own/handoff.h"
 #include "node/parts.h"
 #include "proto/base/log.h"
@@ -232,20 +230,22 @@ static void on_up(void *owner, uint64_t link, enum role role, uint64_t peer)
 
 static void on_down(void *owner, uint64_t link, const char *why)
 {
+    static const char *const roles[] = {[ROLE_GATEWAY] = "gateway", [ROLE_NODE] = "node", [ROLE_CONTROL] = "control"};
     struct node *n = owner;
     struct gate_link *l;
     HASH_FIND(hh, n->links, &link, sizeof link, l);
     if (!l)
         return;
-    log_info("link_down role=%s peer=%016llx reason=\"%s\"", l->role == ROLE_NODE ? "node" : "gateway",
-             (unsigned long long)l->peer, why);
+    log_info("link_down role=%s peer=%016llx reason=\"%s\"", roles[l->role], (unsigned long long)l->peer, why);
     HASH_DEL(n->links, l);
     if (l->role == ROLE_GATEWAY) {
         serve_link_down(n, l);
         presence_link_gone(n, link);
-    } else {
+    } else if (l->role == ROLE_NODE) {
         handoff_link_down(n, link);
         keep_link_down(n, link);
+    } else {
+        control_link_down(n, link);
     }
     free(l->frame);
     free(l);
@@ -293,8 +293,10 @@ static void on_msg(void *owner, uint64_t link, const struct msg *m)
         return;
     if (l->role == ROLE_GATEWAY)
         serve_msg(n, l, m);
-    else
+    else if (l->role == ROLE_NODE)
         peer_msg(n, l, m);
+    else
+        control_msg(n, l, m);
 }
 
 const struct net_events node_net_events = {.up = on_up, .down = on_down, .failed = on_failed, .msg = on_msg};
@@ -356,6 +358,37 @@ void node_stop(struct node *n, uint32_t deadline_ms)
     }
 }
 
+bool node_drain(struct node *n)
+{
+    if (n->phase == NODE_DRAINING)
+        return true;
+    if (n->phase != NODE_LIVE)
+        return false;
+    n->phase = NODE_DRAINING;
+    n->gone_before = n->gone;
+    n->drain_ms = node_now(n);
+    n->lease.next_ms = 0; /* tell the others at once */
+    struct owned *o, *next;
+    HASH_ITER (hh, n->cells, o, next) {
+        o->handoff_tries = 0;
+        if (o->in && !o->in->ready) /* claims go on and leave like the others: Redis may know of them already */
+            claim_drop(n, o, 0, 0, 0, "draining");
+    }
+    n->drain_cells = HASH_COUNT(n->cells);
+    log_info("draining cells=%u", n->drain_cells);
+    return true;
+}
+
+bool node_undrain(struct node *n)
+{
+    if (n->phase == NODE_DRAINING) {
+        n->phase = NODE_LIVE;
+        n->lease.next_ms = 0;
+        log_info("undrained cells=%u", HASH_COUNT(n->cells));
+    }
+    return n->phase == NODE_LIVE;
+}
+
 static void stop_tick(struct node *n)
 {
     if (node_now(n) >= n->stop_ms) {
@@ -410,6 +443,8 @@ void node_tick(struct node *n)
     presence_tick(n);
     if (n->phase == NODE_LIVE)
         moves_balance(n);
+    if (n->phase == NODE_DRAINING)
+        moves_leave(n);
     if (n->phase == NODE_STOPPING)
         stop_tick(n);
 }
@@ -427,6 +462,8 @@ const char *node_not_ready(const struct node *n)
         return n->failed;
     if (n->phase >= NODE_STOPPING)
         return "stopping";
+    if (n->phase == NODE_DRAINING)
+        return "draining";
     if (!n->joined)
         return "redis: not joined yet";
     if (n->lease.state != LEASE_HELD)
@@ -452,28 +489,4 @@ void node_stats(const struct node *n, struct node_stats *out)
         if (o->cell && cell_dirty(o->cell) && o->dirty_from_ms && now - o->dirty_from_ms > out->oldest_dirty_ms)
             out->oldest_dirty_ms = now - o->dirty_from_ms;
     }
-}
-
-void node_status_json(const struct node *n, struct evbuffer *out)
-{
-    static const char *const phases[] = {"joining", "running", "leaving", "gone"};
-    struct node_stats s;
-    node_stats(n, &s);
-    evbuffer_add_printf(out,
-                        "{\"role\":\"node\",\"id\":\"%016llx\",\"state\":\"%s\",\"lease\":\"%s\",\"generation\":%llu,"
-                        "\"cells\":%u,\"cells_serving\":%u,\"players\":%u,\"links\":%u,\"journal_batches\":%u,"
-                        "\"pending_edits\":%u,\"oldest_dirty_ms\":%llu,\"members\":%u,\"cell\":[",
-                        (unsigned long long)n->id, phases[n->phase], lease_state_text(&n->lease),
-                        (unsigned long long)n->generation, s.cells, s.cells_serving, s.players, s.links,
-                        s.journal_batches, s.pending_edits, (unsigned long long)s.oldest_dirty_ms, n->n_members);
-    for (const struct owned *o = n->cells; o; o = o->hh.next)
-        evbuffer_add_printf(out,
-                            "%s{\"i\":%d,\"j\":%d,\"state\":\"%s\",\"handoff\":\"%s\",\"epoch\":%llu,\"n\":%llu,"
-                            "\"rev\":%llu,\"rows\":%zu,"
-                            "\"players\":%u,\"subscribers\":%u,\"journal\":%u}",
-                            o == n->cells ? "" : ",", o->at.i, o->at.j, owned_state_text(o->state),
-                            handoff_phase_text(o), (unsigned long long)o->epoch, (unsigned long long)o->n,
-                            (unsigned long long)(o->cell ? cell_rev(o->cell) : 0), o->cell ? cell_rows(o->cell) : 0,
-                            o->players ? players_count(o->players) : 0, o->n_subs, o->n_kept);
-    evbuffer_add_printf(out, "]}\n");
 }

@@ -56,6 +56,12 @@ void node_tick(struct node *n);
 void node_stop(struct node *n, uint32_t deadline_ms);
 bool node_stopped(const struct node *n);
 
+/* Gives every cell to other nodes, claims nothing, and stays: a cell that nobody takes is served on. False: not now
+ * (it has not joined yet, or is stopping). */
+bool node_drain(struct node *n);
+/* Takes part again; what is on its way goes on. False: it is stopping. */
+bool node_undrain(struct node *n);
+
 /* Why it can never run (the world's constants differ), or NULL. */
 const char *node_failed(const struct node *n);
 /* NULL when ready; else what is missing, in a few words. */

@@ -9,6 +9,7 @@
  *   persist/flush.c     committed rows to the store, then the journal is trimmed; release
  *   serve.c             the gateways' end: subscriptions, edits, chunk answers
  *   presence.c          players: frames each tick, places to the store
+ *   control.c           the operator's end: status, moves by hand, draining
  *
  * Requests to Redis and the store outlive what they were about: they carry the serial number of the owned cell, and an
  * answer whose cell is gone is dropped. */
@@ -180,7 +181,24 @@ struct sent_to {
     UT_hash_handle hh;
 };
 
-enum node_phase { NODE_JOINING, NODE_LIVE, NODE_STOPPING, NODE_GONE };
+/* Draining: gives everything away as when stopping, but serves on what nobody takes, and may be called back. */
+enum node_phase { NODE_JOINING, NODE_LIVE, NODE_DRAINING, NODE_STOPPING, NODE_GONE };
+
+/* What left this node, since it started. */
+struct left {
+    uint64_t moved, released; /* cells */
+    uint64_t bytes;           /* of rows and batches that were sent for it */
+    uint64_t handed_back;     /* edits that came to a frozen cell */
+    uint64_t freezes;         /* how many were measured */
+};
+
+/* A move that an operator asked for, and that goes on. */
+struct asked_move {
+    uint64_t link, request_id;
+    uint64_t no; /* of the handoff */
+};
+
+enum { FREEZES_KEPT = 4096, ASKED_MOVES_MAX = 64 };
 
 struct node {
     uint64_t id;
@@ -226,6 +244,14 @@ struct node {
     bool transfers_due;
     struct sent_to *sent;
     uint64_t balance_ms;
+
+    /* control.c */
+    struct left gone, gone_before;     /* until now; until the last drain began */
+    uint32_t freezes_us[FREEZES_KEPT]; /* a ring: the last ones */
+    uint64_t drain_ms;                 /* when it began, 0: never */
+    unsigned drain_cells;              /* how many there were */
+    struct asked_move asked[ASKED_MOVES_MAX];
+    unsigned n_asked;
 
     uint64_t stop_ms; /* deadline of node_stop */
     bool left;        /* our lease is dropped */
@@ -307,6 +333,14 @@ void presence_link_gone(struct node *n, uint64_t link);
 void presence_cell_gone(struct node *n, struct owned *o); /* saves the places of those who stand in it */
 void presence_visit(struct node *n, uint64_t link, uint64_t request_id, const char *account);
 bool presence_saved(const struct node *n); /* nothing waits to be saved */
+
+/* ---- control.c ---- */
+void control_msg(struct node *n, struct gate_link *l, const struct msg *m);
+void control_link_down(struct node *n, uint64_t link);
+void control_moved(struct node *n, const struct owned *o, uint32_t froze_us);
+/* A handoff ended: whoever asked for it is told. why: NULL when the cell moved. */
+void control_ended(struct node *n, uint64_t no, const char *why);
+const char *node_phase_text(const struct node *n);
 
 /* ---- counters shared by the parts (node.c) ---- */
 struct node_metrics {

@@ -82,13 +82,15 @@ static void thaw(struct node *n, struct owned *o)
     journal_invite(n, o);
 }
 
-static void end(struct node *n, struct owned *o, const char *result)
+/* why: NULL when it moved. */
+static void end(struct node *n, struct owned *o, const char *result, const char *why)
 {
     struct outgoing *out = o->out;
     o->out = NULL;
     if (!out->follow_only)
         metric_add(metrics_counter("spotcraft_node_handoffs_total", "Handoffs of cells that ended, by result.", result),
                    1);
+    control_ended(n, out->no, why);
     free(out);
     thaw(n, o);
 }
@@ -103,7 +105,7 @@ void handoff_abort(struct node *n, struct owned *o, const char *why)
     o->avoid = o->out->target;
     o->handoff_retry_ms = node_later(n, OFFER_MS);
     o->handoff_tries++;
-    end(n, o, "result=\"aborted\"");
+    end(n, o, "result=\"aborted\"", why);
 }
 
 /* ---- copying ---- */
@@ -127,6 +129,7 @@ static void send_batch(struct node *n, struct owned *o, const struct batch *b)
     o->out->sent++;
     o->out->sent_epoch = b->epoch;
     o->out->sent_n = b->n;
+    n->gone.bytes += b->bytes->len;
     metric_add(node_metrics.handoff_bytes, (double)b->bytes->len);
 }
 
@@ -177,6 +180,7 @@ static void copy(struct node *n, struct owned *o)
         m.handoff.copy.n = p.n;
         struct blob *b = msg_encode(&m);
         n->env.net->send(n->env.net_ctx, out->link, b);
+        n->gone.bytes += b->len;
         metric_add(node_metrics.handoff_bytes, (double)b->len);
         blob_unref(b);
         free(p.rows);
@@ -281,7 +285,8 @@ static void moved(struct node *n, struct owned *o)
              (unsigned long long)target, (unsigned long long)epoch, cell_rows(o->cell), players_count(o->players),
              froze_s * 1e6, (unsigned long long)(node_now(n) - out->begun_ms));
     o->frozen = false; /* there is nobody to invite: they go to the target */
-    end(n, o, "result=\"moved\"");
+    control_moved(n, o, (uint32_t)(froze_s * 1e6));
+    end(n, o, "result=\"moved\"", NULL);
     players_free(o->players); /* they went along: their places are the target's to save */
     o->players = players_new();
     claim_drop(n, o, target, epoch, 0, "moved");
@@ -371,6 +376,14 @@ void handoff_pump(struct node *n)
 
 /* ---- what the target says ---- */
 
+static const char *refused(enum offer_answer a)
+{
+    return a == OFFER_FULL          ? "the target has no room"
+           : a == OFFER_NOT_RUNNING ? "the target takes no cells now"
+           : a == OFFER_HELD        ? "the target has or wants the cell itself"
+                                    : "the target refused it";
+}
+
 static void on_offer_answer(struct node *n, struct owned *o, enum offer_answer a)
 {
     if (o->out->phase != OUT_OFFERED)
@@ -379,7 +392,7 @@ static void on_offer_answer(struct node *n, struct owned *o, enum offer_answer a
         o->avoid = o->out->target;
         o->handoff_retry_ms = node_later(n, RETRY_MS);
         o->handoff_tries++;
-        end(n, o, "result=\"refused\"");
+        end(n, o, "result=\"refused\"", refused(a));
         return;
     }
     move(n, o, OUT_COPYING);

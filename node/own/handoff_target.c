@@ -42,6 +42,8 @@ void handoff_cell_gone(struct node *n, struct owned *o, const char *why)
         m.handoff.reason = why;
         node_send(n, link, &m);
     }
+    if (o->out)
+        control_ended(n, no, why);
     free(o->out);
     free(o->in);
     o->out = NULL;

@@ -15,7 +15,9 @@ enum {
     BALANCE_AT_ONCE = 8,
     BALANCE_MS = 1000,
     SETTLE_MS = 60000, /* a cell that moved stays for so long */
-    TRIES_MAX = 3,     /* then it is released */
+    TRIES_MAX = 3,     /* then it is released; or, while draining, served on */
+    REST_MS = 1000,    /* draining: before it is offered again */
+    NOBODY_MS = 100,   /* draining: before somebody is looked for again */
     RELEASE_MS = 3000  /* before the deadline: no more handoffs */
 };
 
@@ -121,8 +123,8 @@ static bool hand_off(struct node *n, struct owned *o)
 void moves_leave(struct node *n)
 {
     uint64_t now = node_now(n);
-    bool late = now + RELEASE_MS >= n->stop_ms;
-    unsigned room = LEAVING_AT_ONCE - on_their_way(n), count = 0;
+    bool stopping = n->phase == NODE_STOPPING, late = stopping && now + RELEASE_MS >= n->stop_ms;
+    unsigned busy = on_their_way(n), room = busy < LEAVING_AT_ONCE ? LEAVING_AT_ONCE - busy : 0, count = 0;
     struct owned **list = mem_array(HASH_COUNT(n->cells), sizeof *list);
     for (struct owned *o = n->cells; o; o = o->hh.next) {
         if (o->state == OWN_SERVING && (!o->out || o->out->follow_only) && o->handoff_retry_ms <= now)
@@ -137,11 +139,18 @@ void moves_leave(struct node *n)
         }
         if (o->out)
             handoff_abort(n, o, "no time left");
+        if (!stopping && o->n_subs && o->handoff_tries >= TRIES_MAX) { /* served on: a drain has no deadline */
+            o->handoff_tries = 0;
+            o->handoff_retry_ms = node_later(n, REST_MS);
+            continue;
+        }
         bool wait = o->n_subs && !late && o->handoff_tries < TRIES_MAX;
         if (!late && o->handoff_tries < TRIES_MAX && room && hand_off(n, o))
             room--;
         else if (!wait)
             flush_release(n, o);
+        else if (!stopping && room)
+            o->handoff_retry_ms = node_later(n, NOBODY_MS);
     }
     free(list);
 }

@@ -176,6 +176,7 @@ static void on_released(struct coord_req *req, void *arg)
         } else {
             bool taken =
                 c->answer == CELL_TAKEN || c->answer == CELL_BEHIND; /* behind: Redis lost it, and it is clean */
+            n->gone.released += taken;
             claim_drop(n, o, taken ? 0 : c->owner, taken ? 0 : c->owner_epoch, taken ? keep_choose(n, o->at, NULL) : 0,
                        taken ? "released" : "release_refused");
         }
