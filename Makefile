@@ -30,7 +30,7 @@ BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/b
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench fuzz fuzz-run format check-format help clean tests-build
+.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run format check-format help clean tests-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway
@@ -54,6 +54,8 @@ run: all ## a world on this machine; ARGS="--nodes 5": see ops/up.sh --help
 	@ops/up.sh --no-install $(ARGS)
 bench: all $(BENCH) ## bots against a cluster of its own; ARGS="--bots 500": see --help
 	@$(B)/tests/bench/bench_players $(ARGS)
+bench-handoff: all $(BENCH) ## cells that change hands under players; ARGS="--rounds 3 --only drains": see --help
+	@$(B)/tests/bench/bench_handoff $(ARGS)
 fuzz: ## every parser of outside bytes, FUZZ_S=30 seconds each (clang)
 	@$(MAKE) --no-print-directory CC=clang SAN=fuzzer,address,undefined fuzz-run
 fuzz-run: $(FUZZ)
