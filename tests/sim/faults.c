@@ -201,7 +201,7 @@ void faults_end(struct sim *s)
     s->faults->over = true;
     for (unsigned i = 0; i < s->hosts->n; i++)
         host_wake(s->hosts->all[i]);
-    if (hosts_count(s, ROLE_NODE) == 0)
+    if (!hosts_pick(s, ROLE_NODE, true)) /* one that is stopping is none */
         host_start_node(s);
     if (hosts_count(s, ROLE_GATEWAY) == 0)
         host_start_gateway(s);
