@@ -70,6 +70,12 @@ static struct msg_in_cell sample_in_cells[] = {
     {.cell = {0, 0}, .epoch = 4, .left = sample_left, .n_left = 2},
 };
 
+static const uint8_t sample_bytes[] = {1, 2, 0, 255};
+static struct msg_enter sample_along[] = {
+    {{1, 2}, 4, "ann", "ann@home", 3, 4, {-0.5f, 12.25f, 130.5f, 6.28f, -1.5f}, {-1, 1}},
+    {{1, 3}, 5, "bob", "", 0, 1, {1, 2, 3, 4, 5}, {-1, 1}},
+};
+
 static const struct msg samples[] = {
     {.kind = MSG_HELLO,
      .hello = {.world = "w", .cell_chunks = 4, .role = ROLE_NODE, .incarnation = 99, .schema = 1, .nonce = {1, 2, 3}}},
@@ -93,6 +99,18 @@ static const struct msg samples[] = {
     {.kind = MSG_CHUNK_PART, .chunk_part = {{{-1, 1}, 3, 6, {0, 4}, KEY_MAX, true}, sample_rows, COUNT(sample_rows)}},
     {.kind = MSG_PRESENCE, .presence = {sample_in_cells, COUNT(sample_in_cells)}},
     {.kind = MSG_PLACE_IS, .place_is = {true, 8, {-0.5f, 12.25f, 130.5f, 6.28f, -1.5f}}},
+    {.kind = MSG_OFFER, .handoff = {.no = 1ull << 63, .offer = {{-1, 1}, 7, 1ull << 40, 3, true}}},
+    {.kind = MSG_OFFER_ANSWER, .handoff = {.no = 5, .answer = OFFER_HELD}},
+    {.kind = MSG_COPY, .handoff = {.no = 5, .copy = {sample_rows, COUNT(sample_rows)}}},
+    {.kind = MSG_COPY_END,
+     .handoff = {.no = 5, .copy_end = {9, 1ull << 40, 2, 6, 8, KEY_MAX, sample_bytes, sizeof sample_bytes}}},
+    {.kind = MSG_FOLLOW, .handoff = {.no = 5, .follow = {7, 9, sample_bytes, sizeof sample_bytes}}},
+    {.kind = MSG_STORED, .handoff = {.no = 5, .stored = {7, 8, 1ull << 40}}},
+    {.kind = MSG_FINAL, .handoff = {.no = 5, .n = 9}},
+    {.kind = MSG_READY, .handoff = {.no = 5, .n = UINT64_MAX}},
+    {.kind = MSG_COMMIT, .handoff = {.no = 5, .commit = {8, sample_along, COUNT(sample_along)}}},
+    {.kind = MSG_ABORT, .handoff = {.no = 5, .reason = "no answer"}},
+    {.kind = MSG_GOT, .handoff = {.no = 5, .pieces = 12}},
     {.kind = MSG_STATUS_GET, .request_id = 5, .control = {.cells = true}},
     {.kind = MSG_STATUS_IS, .control = {.status = {(const uint8_t *)"{\"cells\":1}", 11, true}}},
     {.kind = MSG_MOVE_CELL, .control = {.move = {{-1, 1}, 1ull << 63}}},
@@ -196,6 +214,33 @@ static void presence_keeps_every_field(void **state)
     assert_int_equal(c[1].left[1], 4000000000u);
     assert_string_equal(c[0].players[0].nick, "ann");
     assert_true(c[0].players[0].player == 4 && c[0].players[0].count == 77 && c[0].players[0].place.ry == 5.0f);
+    blob_unref(b);
+}
+
+static void a_handoff_keeps_every_field(void **state)
+{
+    struct msg m;
+    const char *why;
+    struct blob *b = msg_encode(sample(MSG_COPY_END));
+    assert_int_equal(msg_decode(b->data, b->len, *state, &m, &why), ERR_OK);
+    const struct msg_copy_end *end = &m.handoff.copy_end;
+    assert_true(m.handoff.no == 5 && end->n == 9 && end->rev == 1ull << 40 && end->generation == 2);
+    assert_true(end->stored_epoch == 6 && end->stored_n == 8 && end->key_floor == KEY_MAX);
+    assert_int_equal(end->seen_bytes, sizeof sample_bytes);
+    assert_memory_equal(end->seen, sample_bytes, sizeof sample_bytes);
+    blob_unref(b);
+    b = msg_encode(sample(MSG_FOLLOW));
+    assert_int_equal(msg_decode(b->data, b->len, *state, &m, &why), ERR_OK);
+    assert_true(m.handoff.follow.epoch == 7 && m.handoff.follow.n == 9);
+    assert_int_equal(m.handoff.follow.batch_bytes, sizeof sample_bytes);
+    assert_memory_equal(m.handoff.follow.batch, sample_bytes, sizeof sample_bytes);
+    blob_unref(b);
+    b = msg_encode(sample(MSG_COMMIT));
+    assert_int_equal(msg_decode(b->data, b->len, *state, &m, &why), ERR_OK);
+    const struct msg_commit *c = &m.handoff.commit;
+    assert_true(c->epoch == 8 && c->n_players == 2 && c->players[1].player == 5 && c->players[0].count == 4);
+    assert_string_equal(c->players[0].account, "ann@home");
+    assert_true(c->players[0].visit == 3 && c->players[0].place.y == 12.25f);
     blob_unref(b);
 }
 
@@ -337,6 +382,20 @@ SPOIL(part_key, e->chunk_part->key = UINT32_MAX)
 SPOIL(player_nick, set_text(&e->presence->cells[0]->players[0]->nick, "\x01"))
 SPOIL(player_nan, e->presence->cells[0]->players[1]->pos->ry = NAN)
 SPOIL(place_is_inf, e->place_is->pos->y = -INFINITY)
+SPOIL(offer_cell, e->offer->cell->i = 8388608)
+SPOIL(offer_no, e->offer->no = 0)
+SPOIL(offer_answer, e->offer_answer->answer = 0)
+SPOIL(copy_row, e->copy->rows[0]->y = 256)
+SPOIL(copy_end_key, e->copy_end->key_floor = (uint32_t)KEY_MAX + 1)
+SPOIL(follow_epoch, e->follow->epoch = 0)
+SPOIL(follow_n, e->follow->n = 0)
+SPOIL(follow_batch, e->follow->batch.len = 0)
+SPOIL(final_no, e->final->no = 0)
+SPOIL(commit_epoch, e->commit->epoch = 0)
+SPOIL(commit_nick, e->commit->players[1]->nick[0] = 0)
+SPOIL(commit_nan, e->commit->players[0]->pos->x = NAN)
+SPOIL(abort_reason, set_text(&e->abort->reason, "a\n"))
+SPOIL(got_no, e->got->no = 0)
 SPOIL(move_cell, e->move_cell->cell->i = 8388608)
 SPOIL(move_node, e->move_cell->node = 0)
 SPOIL(done_zero, e->done->result = 0)
@@ -402,6 +461,20 @@ static const struct {
     {MSG_PRESENCE, spoil_player_nick, "nick"},
     {MSG_PRESENCE, spoil_player_nan, "place out of range"},
     {MSG_PLACE_IS, spoil_place_is_inf, "place out of range"},
+    {MSG_OFFER, spoil_offer_cell, "cell out of range"},
+    {MSG_OFFER, spoil_offer_no, "handoff number missing"},
+    {MSG_OFFER_ANSWER, spoil_offer_answer, "answer missing"},
+    {MSG_COPY, spoil_copy_row, "row out of range"},
+    {MSG_COPY_END, spoil_copy_end_key, "key out of range"},
+    {MSG_FOLLOW, spoil_follow_epoch, "batch missing"},
+    {MSG_FOLLOW, spoil_follow_n, "batch missing"},
+    {MSG_FOLLOW, spoil_follow_batch, "batch missing"},
+    {MSG_FINAL, spoil_final_no, "handoff number missing"},
+    {MSG_COMMIT, spoil_commit_epoch, "epoch missing"},
+    {MSG_COMMIT, spoil_commit_nick, "nick or account"},
+    {MSG_COMMIT, spoil_commit_nan, "place out of range"},
+    {MSG_ABORT, spoil_abort_reason, "reason"},
+    {MSG_GOT, spoil_got_no, "handoff number missing"},
     {MSG_MOVE_CELL, spoil_move_cell, "cell out of range"},
     {MSG_MOVE_CELL, spoil_move_node, "node missing"},
     {MSG_DONE, spoil_done_zero, "result"},
@@ -580,6 +653,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(rows_keep_every_field, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(edits_keep_every_field, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(presence_keeps_every_field, make_arena, free_arena),
+        cmocka_unit_test_setup_teardown(a_handoff_keeps_every_field, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(chat_is_made_printable_and_cut, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(an_overlong_sign_stays_too_long, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(a_refusal_outside_the_world_has_no_rows, make_arena, free_arena),
