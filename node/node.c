@@ -49,6 +49,8 @@ static void metrics_open(void)
     m->flush_rows = metrics_counter("spotcraft_node_flushed_rows_total", "Rows that the store took.", NULL);
     m->append_retries = metrics_counter("spotcraft_node_append_retries_total", "Batches sent to Redis again.", NULL);
     m->quarantined = metrics_counter("spotcraft_node_quarantined_rows_total", "Rows that the store refuses.", NULL);
+    m->promotions =
+        metrics_counter("spotcraft_node_promotions_total", "Copies that were claimed, as their source was gone.", NULL);
     m->restores =
         metrics_counter("spotcraft_node_cells_restored_total", "Cells written back to a Redis that lost them.", NULL);
     m->drops = metrics_counter("spotcraft_node_cells_dropped_total", "Cells given up, for whatever reason.", NULL);
@@ -184,6 +186,7 @@ struct node *node_new(uint64_t id, const struct node_settings *s, const struct n
     n->env = *env;
     rng_seed(&n->rng, env->seed);
     n->scratch = arena_new();
+    n->rows = mem_array(ROWS_PER_MSG, sizeof *n->rows);
     lease_init(&n->lease, s->lease_ms);
     return n;
 }
@@ -211,6 +214,7 @@ void node_free(struct node *n)
     free(n->ready);
     free(n->places);
     arena_free(n->scratch);
+    free(n->rows);
     free(n);
 }
 

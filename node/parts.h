@@ -25,6 +25,8 @@
 #include "proto/base/rng.h"
 #include "proto/wire/record.h"
 
+enum { ROWS_PER_MSG = 2048 }; /* rows and chunk parts go in pieces */
+
 /* ---- one cell that this node owns or wants ---- */
 
 enum own_state {
@@ -157,6 +159,7 @@ struct gate_link {
     uint64_t link;
     enum role role;
     uint64_t peer;             /* incarnation */
+    unsigned pieces;           /* of copies of cells, on their way */
     struct msg_in_cell *frame; /* presence.c: this tick's cells */
     unsigned n_frame, frame_cap;
     UT_hash_handle hh;
@@ -215,6 +218,7 @@ struct node {
     struct neighbour *neighbours;
     uint64_t last_serial;
     struct arena *scratch; /* for one call */
+    struct row *rows;      /* serve.c: the rows of one message */
 
     /* keep.c */
     struct lease lease;
@@ -241,7 +245,7 @@ struct node {
 
     /* handoff, moves.c */
     uint64_t last_handoff;
-    bool transfers_due;
+    bool transfers_due, handoffs_wait;
     struct sent_to *sent;
     uint64_t balance_ms;
 
@@ -348,7 +352,7 @@ struct node_metrics {
     struct metric *ack_seconds, *chunk_seconds, *claim_seconds, *flush_seconds;
     struct metric *freeze_seconds, *handoff_seconds, *handoff_bytes, *handed_back;
     struct metric *flushes, *flush_errors, *flush_rows, *append_retries, *quarantined, *restores, *drops, *buried,
-        *checks;
+        *checks, *promotions;
 };
 extern struct node_metrics node_metrics;
 

@@ -11,8 +11,6 @@
 #include "proto/base/mem.h"
 #include "proto/base/metrics.h"
 
-enum { ROWS_PER_MSG = 2048 };
-
 void serve_not_mine(struct node *n, uint64_t link, struct cell_pos at, uint64_t owner, uint64_t epoch,
                     uint64_t redirect)
 {
@@ -48,7 +46,7 @@ static void gather_row(const struct row *r, void *arg)
 
 static struct gather gather_new(struct node *n, uint64_t link, void (*send)(struct gather *g))
 {
-    return (struct gather){.node = n, .link = link, .full = send, .rows = mem_array(ROWS_PER_MSG, sizeof(struct row))};
+    return (struct gather){.node = n, .link = link, .full = send, .rows = n->rows};
 }
 
 static void send_resumed(struct gather *g)
@@ -112,7 +110,6 @@ static void subscribe(struct node *n, struct owned *o, uint64_t link, const stru
         cell_rows_above(o->cell, w->rev, gather_row, &g);
         if (g.n)
             send_resumed(&g);
-        free(g.rows);
     }
 }
 
@@ -211,7 +208,6 @@ static void on_chunk_get(struct node *n, struct gate_link *l, const struct msg *
     g.msg.chunk_part.part.key = key;
     g.msg.chunk_part.part.last = true;
     send_part(&g);
-    free(g.rows);
     metric_seconds(node_metrics.chunk_seconds, (double)(clock_mono_us() - from_us) / 1e6);
 }
 
