@@ -246,6 +246,7 @@ struct node {
     /* handoff, moves.c */
     uint64_t last_handoff;
     bool transfers_due, handoffs_wait;
+    unsigned n_frozen; /* cells of ours between freeze and moved */
     struct sent_to *sent;
     uint64_t balance_ms;
 

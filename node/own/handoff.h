@@ -49,6 +49,7 @@ struct outgoing {
     bool caught_up;              /* all kept ones were: new ones go at once */
     uint64_t cursor;             /* cell_scan() */
     uint64_t sent, got;          /* pieces */
+    unsigned on_way;             /* of the copy: they take room on the link */
     uint64_t retry_ms;           /* of the transfer */
 };
 
@@ -76,8 +77,9 @@ void handoff_stored(struct node *n, struct owned *o, uint64_t rev);
 void handoff_abort(struct node *n, struct owned *o, const char *why);
 void handoff_source_msg(struct node *n, struct gate_link *l, const struct msg *m);
 void handoff_source_tick(struct node *n, struct owned *o);
-void handoff_pump(struct node *n);                     /* sends the transfers that are ready */
-const char *handoff_phase_text(const struct owned *o); /* "" when there is none */
+void handoff_pump(struct node *n);                      /* sends the transfers that are ready, and what waited */
+void handoff_out_free(struct node *n, struct owned *o); /* NULL is fine */
+const char *handoff_phase_text(const struct owned *o);  /* "" when there is none */
 
 /* ---- the target ---- */
 void handoff_target_msg(struct node *n, struct gate_link *l, const struct msg *m);

@@ -16,9 +16,9 @@ enum {
     FREEZE_MS = 1000, /* for the last append; then the cell is served on */
     READY_MS = 500,   /* for ready after final */
     RETRY_MS = 30,    /* of a transfer that was not answered */
-    WINDOW = 8,       /* pieces on their way at a time */
-    FROZEN_MAX = 32,  /* cells of a node between freeze and moved */
-    PIECE_ROWS = 1024
+    PIECES_MAX = 16,  /* on their way to one node, of all cells: what a frozen cell's messages may stand behind */
+    PIECE_ROWS = 256,
+    FROZEN_MAX = 8 /* cells of a node between freeze and moved: each waits for what is done for the others */
 };
 
 static const char *const phase_name[OUT_PHASES] = {"offered",  "copying", "followed",
@@ -72,6 +72,43 @@ bool handoff_offer(struct node *n, struct owned *o, uint64_t target, bool follow
     return true;
 }
 
+/* ---- room on the link ---- */
+
+/* Is there room for a piece more? If not, handoff_pump() goes on once there is. */
+static bool take_room(struct node *n, struct outgoing *out)
+{
+    struct gate_link *l;
+    HASH_FIND(hh, n->links, &out->link, sizeof out->link, l);
+    if (l && l->pieces < PIECES_MAX) {
+        l->pieces++;
+        out->on_way++;
+        return true;
+    }
+    n->handoffs_wait = true;
+    return false;
+}
+
+static void give_room(struct node *n, struct outgoing *out, uint64_t count)
+{
+    struct gate_link *l;
+    unsigned less = count < out->on_way ? (unsigned)count : out->on_way;
+    HASH_FIND(hh, n->links, &out->link, sizeof out->link, l);
+    out->on_way -= less;
+    if (l)
+        l->pieces -= less;
+}
+
+void handoff_out_free(struct node *n, struct owned *o)
+{
+    if (!o->out)
+        return;
+    give_room(n, o->out, o->out->on_way);
+    if (o->out->phase >= OUT_FREEZING)
+        n->n_frozen--;
+    free(o->out);
+    o->out = NULL;
+}
+
 /* ---- ending ---- */
 
 static void thaw(struct node *n, struct owned *o)
@@ -85,13 +122,11 @@ static void thaw(struct node *n, struct owned *o)
 /* why: NULL when it moved. */
 static void end(struct node *n, struct owned *o, const char *result, const char *why)
 {
-    struct outgoing *out = o->out;
-    o->out = NULL;
-    if (!out->follow_only)
+    if (!o->out->follow_only)
         metric_add(metrics_counter("spotcraft_node_handoffs_total", "Handoffs of cells that ended, by result.", result),
                    1);
-    control_ended(n, out->no, why);
-    free(out);
+    control_ended(n, o->out->no, why);
+    handoff_out_free(n, o);
     thaw(n, o);
 }
 
@@ -140,7 +175,7 @@ static bool send_kept(struct node *n, struct owned *o)
     for (const struct batch *b = o->kept; b; b = b->next) {
         if (b->epoch < out->sent_epoch || (b->epoch == out->sent_epoch && b->n <= out->sent_n))
             continue;
-        if (out->sent - out->got >= WINDOW)
+        if (!take_room(n, out))
             return false;
         send_batch(n, o, b);
     }
@@ -172,7 +207,7 @@ static void copy(struct node *n, struct owned *o)
     if (!out->caught_up && !send_kept(n, o))
         return;
     bool more = true;
-    while (more && out->sent - out->got < WINDOW) {
+    while (more && take_room(n, out)) {
         struct piece p = {.rows = mem_array(PIECE_ROWS, sizeof *p.rows)};
         more = cell_scan(o->cell, &out->cursor, PIECE_ROWS, take_row, &p);
         struct msg m = message(o, MSG_COPY);
@@ -214,6 +249,7 @@ void handoff_stored(struct node *n, struct owned *o, uint64_t rev)
 static void freeze(struct node *n, struct owned *o)
 {
     o->frozen = true;
+    n->n_frozen++;
     o->out->froze_us = clock_mono_us();
     FAULT("handoff.frozen");
     move(n, o, OUT_FREEZING);
@@ -227,19 +263,15 @@ static void finish(struct node *n, struct owned *o)
     move(n, o, OUT_FINAL);
 }
 
-static unsigned frozen(const struct node *n)
-{
-    unsigned count = 0;
-    for (const struct owned *o = n->cells; o; o = o->hh.next)
-        count += o->frozen;
-    return count;
-}
-
 /* Goes on as far as it can without an answer: a frozen cell must not wait for a tick. */
 static void advance(struct node *n, struct owned *o)
 {
-    if (o->out->phase == OUT_FOLLOWED && !o->out->follow_only && frozen(n) < FROZEN_MAX)
-        freeze(n, o);
+    if (o->out->phase == OUT_FOLLOWED && !o->out->follow_only) {
+        if (n->n_frozen < FROZEN_MAX)
+            freeze(n, o);
+        else
+            n->handoffs_wait = true;
+    }
     if (o->out->phase == OUT_FREEZING && !o->in_flight && !o->open)
         finish(n, o);
 }
@@ -331,6 +363,7 @@ static void on_transferred(struct coord_req *req, void *arg)
     }
     free(t);
     coord_req_free(req);
+    handoff_pump(n);
 }
 
 static bool transfer_due(const struct node *n, const struct owned *o)
@@ -363,8 +396,22 @@ static void transfer_with(struct node *n, struct owned *first)
     coord_submit(n->env.coord, req);
 }
 
+/* Cells that waited for others: for room on the link, or to be frozen. */
+static void go_on(struct node *n)
+{
+    n->handoffs_wait = false;
+    for (struct owned *o = n->cells; o; o = o->hh.next) {
+        if (o->out && o->out->phase == OUT_COPYING)
+            copy(n, o);
+        if (o->out)
+            advance(n, o);
+    }
+}
+
 void handoff_pump(struct node *n)
 {
+    if (n->handoffs_wait)
+        go_on(n);
     if (!n->transfers_due)
         return;
     n->transfers_due = false;
@@ -433,8 +480,10 @@ void handoff_source_msg(struct node *n, struct gate_link *l, const struct msg *m
         on_offer_answer(n, o, m->handoff.answer);
         break;
     case MSG_GOT:
-        if (m->handoff.pieces > out->got && m->handoff.pieces <= out->sent)
+        if (m->handoff.pieces > out->got && m->handoff.pieces <= out->sent) {
+            give_room(n, out, m->handoff.pieces - out->got);
             out->got = m->handoff.pieces;
+        }
         if (out->phase == OUT_COPYING) {
             out->since_ms = node_now(n);
             copy(n, o);
@@ -470,6 +519,8 @@ void handoff_source_tick(struct node *n, struct owned *o)
         handoff_abort(n, o, "redis went back");
         return;
     }
+    if (out->phase == OUT_COPYING && !out->on_way) /* it waits for room: the target owes nothing */
+        out->since_ms = node_now(n);
     if (limit_ms[out->phase] && node_now(n) - out->since_ms >= limit_ms[out->phase]) {
         handoff_abort(n, o, "no answer");
         return;

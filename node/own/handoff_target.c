@@ -44,9 +44,8 @@ void handoff_cell_gone(struct node *n, struct owned *o, const char *why)
     }
     if (o->out)
         control_ended(n, no, why);
-    free(o->out);
+    handoff_out_free(n, o);
     free(o->in);
-    o->out = NULL;
     o->in = NULL;
 }
 

@@ -11,7 +11,8 @@
 #include "proto/base/mem.h"
 
 enum {
-    LEAVING_AT_ONCE = 64, /* handoffs of a node that leaves */
+    LEAVING_AT_ONCE = 64,   /* handoffs of a node that leaves */
+    LEAVING_ROWS = 1 << 18, /* no more while those on their way have so many rows */
     BALANCE_AT_ONCE = 8,
     BALANCE_MS = 1000,
     SETTLE_MS = 60000, /* a cell that moved stays for so long */
@@ -32,6 +33,20 @@ static unsigned on_their_way(const struct node *n)
     for (const struct owned *o = n->cells; o; o = o->hh.next)
         count += o->out && !o->out->follow_only;
     return count;
+}
+
+/* May one more leave? Copies take turns on a link: with fewer rows on their way none waits long for its own. */
+static bool may_leave(const struct node *n)
+{
+    size_t rows = 0;
+    unsigned count = 0;
+    for (const struct owned *o = n->cells; o; o = o->hh.next) {
+        if (!o->out || o->out->follow_only)
+            continue;
+        count++;
+        rows += cell_rows(o->cell);
+    }
+    return count < LEAVING_AT_ONCE && rows < LEAVING_ROWS;
 }
 
 /* ---- where ---- */
@@ -124,7 +139,8 @@ void moves_leave(struct node *n)
 {
     uint64_t now = node_now(n);
     bool stopping = n->phase == NODE_STOPPING, late = stopping && now + RELEASE_MS >= n->stop_ms;
-    unsigned busy = on_their_way(n), room = busy < LEAVING_AT_ONCE ? LEAVING_AT_ONCE - busy : 0, count = 0;
+    bool room = may_leave(n);
+    unsigned count = 0;
     struct owned **list = mem_array(HASH_COUNT(n->cells), sizeof *list);
     for (struct owned *o = n->cells; o; o = o->hh.next) {
         if (o->state == OWN_SERVING && (!o->out || o->out->follow_only) && o->handoff_retry_ms <= now)
@@ -146,7 +162,7 @@ void moves_leave(struct node *n)
         }
         bool wait = o->n_subs && !late && o->handoff_tries < TRIES_MAX;
         if (!late && o->handoff_tries < TRIES_MAX && room && hand_off(n, o))
-            room--;
+            room = may_leave(n);
         else if (!wait)
             flush_release(n, o);
         else if (!stopping && room)
