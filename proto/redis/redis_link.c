@@ -69,6 +69,7 @@ struct redis_link {
     uint32_t backoff_ms;
     unsigned greetings;    /* replies that are still owed before the link is up */
     unsigned calling;      /* depth of callbacks: closing from inside one is a bug */
+    char broke_why[128];   /* the last time, for a person */
     const char *break_why; /* the reply being looked at says that this link is of no use */
     struct metric *up_metric, *breaks_metric;
 };
@@ -97,6 +98,11 @@ static void set_state(struct redis_link *l, enum state to)
 bool redis_link_up(const struct redis_link *l)
 {
     return l->state == UP;
+}
+
+const char *redis_link_why(const struct redis_link *l)
+{
+    return l->broke_why;
 }
 
 /* ---- the timer: one event for whatever comes first ---- */
@@ -558,6 +564,7 @@ static void link_break(struct redis_link *l, const char *why)
     uint64_t now = clock_mono_ms(), wait = rng_jitter(&l->rng, l->backoff_ms);
     log_warn("redis_down name=%s was=%s why=\"%s\" in_flight=%u retry_ms=%" PRIu64, l->conf.name, state_names[l->state],
              why, l->in_flight, wait);
+    snprintf(l->broke_why, sizeof l->broke_why, "%s", why);
     metric_add(l->breaks_metric, 1);
     set_state(l, DOWN);
     drop_socket(l);

@@ -71,6 +71,7 @@ enum err redis_link_open(const struct redis_link_conf *conf, struct redis_link *
 /* Everything in flight comes back with ERR_IO first. Not from inside a callback of this link. NULL is fine. */
 void redis_link_close(struct redis_link *l);
 bool redis_link_up(const struct redis_link *l);
+const char *redis_link_why(const struct redis_link *l); /* it last broke or did not come up; "": it never did */
 
 /* reply: NULL but for ERR_OK and ERR_REFUSED. */
 typedef void redis_link_done(void *arg, enum err e, const redisReply *reply);

@@ -53,6 +53,7 @@ struct links {
     uint64_t last_id;
     unsigned n_unproved; /* accepted ones */
     bool held;
+    const char *failure; /* of the dial that failed() is being called for */
     struct metric *n_up;
 };
 
@@ -121,7 +122,7 @@ static struct evutil_addrinfo *numeric_address(const struct host_port *at)
 
 static const char *role_name(enum role r)
 {
-    return r == ROLE_NODE ? "node" : "gateway";
+    return r == ROLE_NODE ? "node" : r == ROLE_CONTROL ? "control" : "gateway";
 }
 
 static void count_close(const char *why)
@@ -153,8 +154,11 @@ static void on_link_closed(void *owner, const char *why, bool refused)
     link_free(k);
     if (was_up)
         l->events->down(l->owner, id, why);
-    else if (dialled)
-        l->events->failed(l->owner, node, gone);
+    if (was_up || !dialled)
+        return;
+    l->failure = why;
+    l->events->failed(l->owner, node, gone);
+    l->failure = "";
 }
 
 static void link_up(struct link *k)
@@ -381,6 +385,7 @@ enum err links_new(const struct links_conf *c, const struct net_events *events, 
     l->conf.listen = NULL; /* only needed here */
     l->events = events;
     l->owner = owner;
+    l->failure = "";
     l->peer_conf = (struct peer_conf){
         .base = c->base, .arena = arena_new(), .queue_bytes_max = c->queue_bytes_max, .ping_ms = c->ping_ms};
     l->accept_again = evtimer_new(c->base, on_accept_again, l);
@@ -397,6 +402,11 @@ enum err links_new(const struct links_conf *c, const struct net_events *events, 
 void links_set_owner(struct links *l, void *owner)
 {
     l->owner = owner;
+}
+
+const char *links_failure(const struct links *l)
+{
+    return l->failure;
 }
 
 void links_free(struct links *l)

@@ -42,6 +42,8 @@ void links_set_owner(struct links *l, void *owner);
 void links_free(struct links *l);          /* closes all; no down() is called any more */
 extern const struct net_ops links_net_ops; /* ctx: struct links * */
 int links_port(const struct links *l);     /* the port that it listens on; 0: none */
+/* Inside failed(): what came of the dial, for a person. */
+const char *links_failure(const struct links *l);
 /* All links flushed? For a clean exit. */
 size_t links_queued_bytes(const struct links *l);
 

@@ -178,7 +178,7 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
         return;
     }
     if (what & BEV_EVENT_EOF)
-        p->ended = "closed by the other side";
+        p->ended = PEER_ENDED;
     else
         p->ended = error == ECONNREFUSED ? "connection refused" : "connection lost";
     p->refused = !(what & BEV_EVENT_EOF) && error == ECONNREFUSED;

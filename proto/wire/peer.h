@@ -19,6 +19,9 @@ struct event_base;
 
 enum { UNPROVED_BYTES_MAX = 1024, PINGS_UNANSWERED_MAX = 4 };
 
+/* Why a peer was closed whose other side ended the connection in order. */
+#define PEER_ENDED "closed by the other side"
+
 struct peer_conf {
     struct event_base *base;
     struct arena *arena; /* for decoding; may be shared by all peers of a loop */
