@@ -20,20 +20,20 @@ obj     = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c $(1)
 GEN    := $(patsubst proto/schema/%.proto,$(B)/gen/%.pb-c.c,$(wildcard proto/schema/*.proto))
 LUA    := $(patsubst proto/redis/%.lua,$(B)/gen/%.lua.h,$(wildcard proto/redis/*.lua))
 SQL    := $(patsubst ops/migrations/%.sql,$(B)/gen/%.sql.h,$(wildcard ops/migrations/*.sql))
-LIBS   := $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
+LIBS   := $(B)/libctl.a $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
 UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEG  := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 SIM    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 SIMLIB := $(filter-out $(SIM:=.o),$(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)))
 FUZZ   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
-SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] tests/*/*.[ch])
+SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] ops/*/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
 .PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run format check-format help clean tests-build
 .SECONDARY:
 .DELETE_ON_ERROR:
-all: $(B)/node/node $(B)/gateway/gateway
+all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
@@ -73,11 +73,13 @@ clean: ## removes what was built
 $(B)/libproto.a: $(call obj,proto) $(GEN:.c=.o)
 $(B)/libnode.a: $(call obj,node)
 $(B)/libgateway.a: $(call obj,gateway)
+$(B)/libctl.a: $(call obj,ops)
 $(B)/libtest.a: $(call obj,tests/lib)
 $(B)/%.a:
 	@rm -f $@ && ar rcs $@ $^
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
+$(B)/ops/spotctl: $(B)/ops/ctl/main.o $(B)/libctl.a $(B)/libproto.a
 $(UNIT) $(SIM) $(INTEG) $(BENCH): LDLIBS += -lcmocka
 $(FUZZ): %: %.o $(B)/libproto.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -85,7 +87,7 @@ $(UNIT) $(INTEG) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/node/node $(B)/gateway/gateway:
+$(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl:
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/gen/%.pb-c.c: proto/schema/%.proto
@@ -103,6 +105,6 @@ $(B)/%.o: %.c | $(GEN) $(LUA) $(SQL)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/node/main.o $(B)/gateway/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
+$(B)/node/main.o $(B)/gateway/main.o $(B)/ops/ctl/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

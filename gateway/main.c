@@ -18,7 +18,7 @@ struct gateway_conf {
 };
 #define CONF_THIS struct gateway_conf
 static const struct conf_field fields[] = {GATEWAY_CONF(CONF_FIELD)};
-static const char *const others[] = {NODE_CONF(CONF_NAME) NULL};
+static const char *const others[] = {NODE_CONF(CONF_NAME) CTL_CONF(CONF_NAME) NULL};
 
 enum { EXIT_CONF = 2, EXIT_WORLD = 3 };
 

@@ -20,7 +20,7 @@ struct node_conf {
 };
 #define CONF_THIS struct node_conf
 static const struct conf_field fields[] = {NODE_CONF(CONF_FIELD)};
-static const char *const others[] = {GATEWAY_CONF(CONF_NAME) NULL};
+static const char *const others[] = {GATEWAY_CONF(CONF_NAME) CTL_CONF(CONF_NAME) NULL};
 
 enum { EXIT_CONF = 2, EXIT_WORLD = 3, FLUSH_LINKS_MS = 1000 };
 

@@ -1,15 +1,18 @@
-/* settings.h - every setting of both programs, in one place: one ConfigMap may hold them all, so each program must know
- * the names of the other's. conf.h says what a row is. */
+/* settings.h - every setting of all programs, in one place: one ConfigMap may hold them all, so each program must know
+ * the names of the others'. conf.h says what a row is. */
 #ifndef PROTO_BASE_SETTINGS_H
 #define PROTO_BASE_SETTINGS_H
 
 #include "proto/base/conf.h"
 
-#define COMMON_CONF(X)                                                                                                 \
+#define WORLD_CONF(X)                                                                                                  \
     X(world, STR, "world", 1, 32, false, "name of the world: letters, digits, - and _")                                \
     X(redis, URL, "redis://127.0.0.1:6379", 1, 511, false,                                                             \
       "redis://[user:password@]host:port[/db], rediss:// for TLS, unix:/path")                                         \
-    X(secret, SECRET, "", 0, 127, false, "what the processes of a world share; links prove that they know it")         \
+    X(secret, SECRET, "", 0, 127, false, "what the processes of a world share; links prove that they know it")
+
+#define COMMON_CONF(X)                                                                                                 \
+    WORLD_CONF(X)                                                                                                      \
     X(admin, STR, "127.0.0.1:0", 1, 255, false, "host:port of the admin pages; port 0: any, see the log")              \
     X(log_level, STR, "info", 4, 5, false, "error, warn, info or debug")                                               \
     X(lease_ms, U32, 3000, 500, 60000, false, "a process that did not renew its lease for so long counts as dead")     \
@@ -40,5 +43,13 @@
     X(silence_ms, U32, 30000, 1000, 300000, false, "a client that was sent nothing for so long is sent a line")        \
     X(day_length_s, U32, 600, 1, 86400, false, "length of a day in the world")                                         \
     X(park_notice_ms, U32, 2000, 100, 600000, false, "players whose edits wait longer than this are told")
+
+#define CTL_CONF(X)                                                                                                    \
+    WORLD_CONF(X)                                                                                                      \
+    X(json, BOOL, false, 0, 1, false, "answer in JSON")                                                                \
+    X(watch, BOOL, false, 0, 1, false, "status: again every second")                                                   \
+    X(verbose, BOOL, false, 0, 1, false, "say what is going on, on stderr")                                            \
+    X(answer_ms, U32, 5000, 100, 60000, false, "Redis or a node that does not answer for so long is given up")         \
+    X(wait_ms, U32, 600000, 100, 86400000, false, "move, drain: how long to wait for the end")
 
 #endif
