@@ -292,6 +292,20 @@ static void load_seen(struct node *n, struct owned *o, const struct blob *bytes)
         journal_see(o, seen[k].session, seen[k].seq, seen[k].at_s);
 }
 
+/* What the store has, above what is here: of a copy whose batches Redis does not know, the store may know more. */
+static void load_above(struct node *n, struct owned *o, const struct store_req *req)
+{
+    if (req->op != STORE_CLAIM)
+        return;
+    for (unsigned k = 0; k < req->n_rows; k++) {
+        if (cell_load_row(o->cell, &req->rows[k], false) != ERR_OK)
+            log_error("row_unreadable cell=%d,%d from=store", o->at.i, o->at.j);
+    }
+    cell_raise(o->cell, req->row.rev, req->row.key_floor);
+    arena_reset(n->scratch);
+    load_seen(n, o, req->row.seen);
+}
+
 static void on_loaded(struct store_req *req, void *arg)
 {
     struct about *a = arg;
@@ -319,6 +333,7 @@ static void on_loaded(struct store_req *req, void *arg)
         return;
     }
     if (o->warm) {
+        load_above(n, o, req);
         o->generation = o->lost ? o->generation : n->generation;
         o->row_dirty = true;
         store_req_free(req);
@@ -328,13 +343,7 @@ static void on_loaded(struct store_req *req, void *arg)
     }
     o->cell = cell_new(o->at);
     o->players = players_new();
-    for (unsigned k = 0; k < req->n_rows; k++) {
-        if (cell_load_row(o->cell, &req->rows[k], false) != ERR_OK)
-            log_error("row_unreadable cell=%d,%d from=store", o->at.i, o->at.j);
-    }
-    cell_raise(o->cell, req->row.rev, req->row.key_floor);
-    arena_reset(n->scratch);
-    load_seen(n, o, req->row.seen);
+    load_above(n, o, req);
     o->generation = req->found && !req->row.clean ? req->row.generation : n->generation;
     if (!req->found && n->generation > 1)
         o->generation = 0; /* a store that lost the row, perhaps */
@@ -348,7 +357,9 @@ static void on_loaded(struct store_req *req, void *arg)
 
 static void load(struct node *n, struct owned *o)
 {
-    struct store_req *req = store_req_new(o->warm ? STORE_RAISE : STORE_CLAIM, on_loaded, about_new(n, o));
+    /* A copy that Redis does not know of: it went back, or the cell was released since. */
+    bool all = !o->warm || o->lost;
+    struct store_req *req = store_req_new(all ? STORE_CLAIM : STORE_RAISE, on_loaded, about_new(n, o));
     req->cell = o->at;
     req->row.epoch = o->epoch;
     o->retry_ms = 0;

@@ -216,6 +216,29 @@ static void a_journal_trimmed_past_the_copy_means_the_store(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* It is nobody's then, and Redis knows nothing of it: as if Redis had gone back. */
+static void a_cell_that_was_released_is_read_from_the_store_although_a_copy_is_here(void **state)
+{
+    struct node_rig *r = *state;
+    follow(r);
+    node_rig_part(r, 0, 1, 60000);
+    node_rig_pass(r, 100);
+    assert_int_equal(node_rig_owned(r, 1, home)->state, OWN_WANTED);
+    r->flow_ms = 0;
+    node_rig_pass(r, 100);
+    r->node[1].redis[COORD_OWNERS] = FATE_KEPT;
+    node_rig_part(r, NRIG_GATE, 1, 2000);
+    node_rig_part(r, NRIG_GATE, 2, 2000);
+    uint64_t owner, epoch, nr;
+    flush_release(r->node[0].node, node_rig_owned(r, 0, home));
+    node_rig_part(r, NRIG_GATE, 0, 2000);
+    node_rig_pass(r, 1000);
+    assert_false(model_redis_cell(r->redis, home, &owner, &epoch, &nr));
+    r->node[1].redis[COORD_OWNERS] = FATE_DONE;
+    assert_true(node_rig_until_serving(r, 1, home));
+    assert_true(node_rig_check(r));
+}
+
 static void a_late_flush_of_the_source_changes_nothing(void **state)
 {
     struct node_rig *r = *state;
@@ -537,6 +560,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_gap_between_batches_makes_the_target_give_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_follower_takes_over_without_reading_the_stores_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_trimmed_past_the_copy_means_the_store, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cell_that_was_released_is_read_from_the_store_although_a_copy_is_here, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(a_late_flush_of_the_source_changes_nothing, setup, teardown),
     };
     static struct CMUnitTest tests[OTHERS + MOMENTS * (TROUBLES + 1)];
