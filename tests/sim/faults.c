@@ -54,6 +54,24 @@ static void stop_node(struct sim *s)
     host_start_node(s);
 }
 
+static void on_undrain(void *arg)
+{
+    struct host *h = arg;
+    if (h->alive && !h->frozen)
+        node_undrain(h->node);
+}
+
+/* An operator empties a node, and takes it back. */
+static void drain_node(struct sim *s)
+{
+    struct host *h = hosts_pick(s, ROLE_NODE, true);
+    if (!h)
+        return;
+    sim_note(s, "%s is drained", h->name);
+    node_drain(h->node);
+    sched_at(&s->sched, s->sched.now_us + sim_between(s, 200, 5000) * 1000, on_undrain, NULL, h);
+}
+
 static void kill_gateway(struct sim *s)
 {
     struct host *h = hosts_pick(s, ROLE_GATEWAY, false);
@@ -100,6 +118,9 @@ static void strike(struct sim *s, enum trouble t)
     case TROUBLE_START_NODE:
         if (hosts_count(s, ROLE_NODE) < NODES_MAX)
             host_start_node(s);
+        break;
+    case TROUBLE_DRAIN_NODE:
+        drain_node(s);
         break;
     case TROUBLE_KILL_GATEWAY:
         kill_gateway(s);
@@ -199,8 +220,12 @@ void faults_init(struct sim *s)
 void faults_end(struct sim *s)
 {
     s->faults->over = true;
-    for (unsigned i = 0; i < s->hosts->n; i++)
-        host_wake(s->hosts->all[i]);
+    for (unsigned i = 0; i < s->hosts->n; i++) {
+        struct host *h = s->hosts->all[i];
+        host_wake(h);
+        if (h->alive && h->node)
+            node_undrain(h->node);
+    }
     if (!hosts_pick(s, ROLE_NODE, true)) /* one that is stopping is none */
         host_start_node(s);
     if (hosts_count(s, ROLE_GATEWAY) == 0)

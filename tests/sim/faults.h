@@ -14,6 +14,7 @@ enum trouble {
     TROUBLE_FREEZE_NODE,
     TROUBLE_STOP_NODE,
     TROUBLE_START_NODE,
+    TROUBLE_DRAIN_NODE,
     TROUBLE_KILL_GATEWAY,
     TROUBLE_FREEZE_GATEWAY,
     TROUBLE_RESET_LINK,
@@ -37,6 +38,7 @@ struct sim_profile {
     unsigned nodes, gateways, players;
     uint32_t trouble_ms; /* how long it lasts */
     uint32_t every_ms;   /* a trouble so often, about */
+    unsigned times;      /* so many times the seeds of other mixes; 0: once */
     unsigned weight[TROUBLES];
 };
 

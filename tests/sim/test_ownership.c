@@ -99,6 +99,23 @@ static const struct sim_profile mixes[] = {
      .trouble_ms = 20000,
      .every_ms = 2500,
      .weight = {[TROUBLE_KILL_GATEWAY] = 3, [TROUBLE_FREEZE_GATEWAY] = 2, [TROUBLE_RESET_LINK] = 2}},
+    {.name = "handoffs",
+     .nodes = 4,
+     .gateways = 2,
+     .players = 6,
+     .trouble_ms = 20000,
+     .every_ms = 600,
+     .times = 2,
+     .weight = {[TROUBLE_STOP_NODE] = 4,
+                [TROUBLE_DRAIN_NODE] = 6,
+                [TROUBLE_START_NODE] = 4,
+                [TROUBLE_KILL_NODE] = 1,
+                [TROUBLE_FREEZE_NODE] = 1,
+                [TROUBLE_RESET_LINK] = 3,
+                [TROUBLE_MUTE_LINK] = 1,
+                [TROUBLE_PART] = 3,
+                [TROUBLE_REDIS_CUT] = 3,
+                [TROUBLE_REDIS_AWAY] = 1}},
     {.name = "everything",
      .nodes = 4,
      .gateways = 2,
@@ -138,6 +155,25 @@ static void on_crash(int sig)
     (void)written;
     signal(sig, SIG_DFL);
     raise(sig);
+}
+
+/* What became of the handoffs of all seeds of a mix so far: does it exercise them? */
+struct handoffs {
+    double moved, aborted, refused, promoted;
+};
+
+static double ended(const char *result)
+{
+    return metric_value(
+        metrics_counter("spotcraft_node_handoffs_total", "Handoffs of cells that ended, by result.", result));
+}
+
+static struct handoffs handoffs(void)
+{
+    return (struct handoffs){
+        ended("result=\"moved\""), ended("result=\"aborted\""), ended("result=\"refused\""),
+        metric_value(metrics_counter("spotcraft_node_promotions_total",
+                                     "Copies that were claimed, as their source was gone.", NULL))};
 }
 
 static struct check_stats total;
@@ -199,8 +235,9 @@ static void run_mix(void **state)
     clock_gettime(CLOCK_MONOTONIC, &from);
     total = (struct check_stats){0};
     total_steps = 0;
-    unsigned failed = 0;
-    for (uint64_t seed = 1; seed <= seeds && !failed; seed++) {
+    struct handoffs before = handoffs();
+    unsigned failed = 0, count = seeds * (mix->times ? mix->times : 1);
+    for (uint64_t seed = 1; seed <= count && !failed; seed++) {
         if (!run_one(mix, seed, false, NULL)) {
             failed++;
             /* Again, with its story: the same seed takes the same course. */
@@ -210,8 +247,12 @@ static void run_mix(void **state)
     }
     clock_gettime(CLOCK_MONOTONIC, &to);
     double s = (double)(to.tv_sec - from.tv_sec) + (double)(to.tv_nsec - from.tv_nsec) / 1e9;
-    fprintf(stderr, "  %-16s %u seeds, %llu steps, %llu changes, %llu told, %.1f s\n", mix->name, seeds,
+    fprintf(stderr, "  %-16s %u seeds, %llu steps, %llu changes, %llu told, %.1f s\n", mix->name, count,
             (unsigned long long)total_steps, (unsigned long long)total.taken, (unsigned long long)total.told, s);
+    struct handoffs after = handoffs();
+    fprintf(stderr, "  %-16s handoffs: %.0f moved, %.0f aborted, %.0f refused; %.0f copies promoted\n", "",
+            after.moved - before.moved, after.aborted - before.aborted, after.refused - before.refused,
+            after.promoted - before.promoted);
     assert_int_equal(failed, 0);
     assert_true(total.told > 0);
 }
