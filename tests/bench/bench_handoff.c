@@ -125,7 +125,7 @@ static bool start(struct bench *b, struct member *m)
 
 struct moves {
     struct latency *freeze, *handoff;
-    uint64_t moved, aborted;
+    uint64_t moved, aborted, rows;
 };
 
 static uint64_t log_number(const char *line, const char *name)
@@ -143,6 +143,7 @@ static void read_log(const struct member *m, struct moves *out)
         if (!strstr(line, "cell_moved "))
             continue;
         out->moved++;
+        out->rows += log_number(line, " rows=");
         latency_add(out->freeze, log_number(line, " freeze_us="));
         latency_add(out->handoff, log_number(line, " ms=") * 1000);
     }
@@ -419,17 +420,20 @@ static bool bench_bulk(struct bench *b)
     struct ledger_result r = {0};
     struct cluster_conf conf = {.nodes = 1, .gateways = 1};
     struct builders_conf crowd = {
-        .bots = BULK_SIDE / 2 * BULK_SIDE / 2, .view = 2, .cells = BULK_SIDE, .on_corners = true};
+        .bots = 2 * (BULK_SIDE / 2) * (BULK_SIDE / 2), .view = 2, .cells = BULK_SIDE, .on_corners = true};
     bool good = set_up(b, "bulk", &conf);
     fprintf(stderr, "filling %d cells\n", BULK_SIDE * BULK_SIDE);
     good = good && fill(b) && gather(b, &crowd);
     if (good) {
         struct member *old = &b->cluster->node[0];
         builders_start(b->crowd);
+        loop_for(b->base, b->o.quiet_s * 1000);
+        struct builders_times quiet = b->crowd->times;
+        b->crowd->times = builders_times_new();
         struct member *other = cluster_new_node(b->cluster);
         good = start(b, other) && loop_until(b->base, linked, b->cluster, NODE_MS, "the nodes to be linked");
         double cells = member_metric_or(old, "spotcraft_node_cells", 0);
-        struct builders_times quiet = b->crowd->times;
+        builders_times_free(&b->crowd->times);
         b->crowd->times = builders_times_new();
         uint64_t from = clock_mono_us();
         struct leaving leaving = {.node = old};
@@ -443,12 +447,13 @@ static bool bench_bulk(struct bench *b)
         good = builders_check(b->crowd, &r) && good && kept_all(b, &r);
         struct moves m = moves_read(b->cluster);
         uint64_t redis_bytes = 0;
-        bool moved = cells >= 1 && redis_move(b->cluster->lab, (unsigned)cells, (uint64_t)leaving.bytes, &redis_bytes,
-                                              &redis_seconds);
+        bool moved =
+            cells >= BULK_SIDE * BULK_SIDE &&
+            redis_move(b->cluster->lab, BULK_SIDE * BULK_SIDE, (uint64_t)leaving.bytes, &redis_bytes, &redis_seconds);
         printf(
-            "{\"bench\":\"bulk\",\"cells\":%.0f,\"rows\":%.0f,\"seconds\":%.2f,\"cells_moved\":%llu,\"aborted\":%llu,"
+            "{\"bench\":\"bulk\",\"cells\":%.0f,\"rows\":%llu,\"seconds\":%.2f,\"cells_moved\":%llu,\"aborted\":%llu,"
             "\"bytes\":%llu,\"redis_bytes\":%llu,\"redis_seconds\":%.2f,\"ratio\":%.2f,",
-            cells, cells * BULK_ROWS, seconds, (unsigned long long)m.moved, (unsigned long long)m.aborted,
+            cells, (unsigned long long)m.rows, seconds, (unsigned long long)m.moved, (unsigned long long)m.aborted,
             (unsigned long long)leaving.bytes, (unsigned long long)redis_bytes, redis_seconds,
             redis_seconds > 0 ? seconds / redis_seconds : 0);
         print_latency("freeze", m.freeze);

@@ -28,8 +28,7 @@ struct builders_conf {
     unsigned view;        /* chunks to each side */
     unsigned cells;       /* they live in cells x cells cells, from the origin on */
     int32_t origin_x, origin_z;
-    bool on_corners; /* homes where four cells meet, so that (cells / 2)^2 bots keep all of them in sight; else anywhere
-                      */
+    bool on_corners; /* homes where four cells meet: (cells / 2)^2 bots have all of them in sight. Else anywhere */
     bool nagle;      /* small writes wait, as the real client's do */
     bool silent;     /* nothing on stderr but what went wrong */
     uint64_t seed;
