@@ -179,12 +179,11 @@ void control_link_down(struct node *n, uint64_t link)
     }
 }
 
-/* Why that node cannot be given a cell; NULL: it can. */
+/* Why that node cannot be offered a cell; NULL: it can. Whether it takes one it knows best itself: the list of the
+ * living is up to a renewal old. */
 static const char *unfit(struct node *n, uint64_t target)
 {
     for (unsigned k = 0; k < n->n_members; k++) {
-        if (n->members[k].id == target && n->members[k].self.state != NODE_RUNNING)
-            return "the target is not running: it takes no cells";
         if (n->members[k].id == target)
             return keep_link_to(n, target) ? NULL : "the target is not linked with the cell's owner";
     }

@@ -426,7 +426,7 @@ void handoff_pump(struct node *n)
 static const char *refused(enum offer_answer a)
 {
     return a == OFFER_FULL          ? "the target has no room"
-           : a == OFFER_NOT_RUNNING ? "the target takes no cells now"
+           : a == OFFER_NOT_RUNNING ? "the target is not running"
            : a == OFFER_HELD        ? "the target has or wants the cell itself"
                                     : "the target refused it";
 }

@@ -11,6 +11,19 @@ enum { POLL_MS = 200, LINE_MS = 1000, BAR = 30 };
 
 /* ---- one cell ---- */
 
+/* The owner learns of a node that came up just now with its next renewal: until then it is asked again. */
+static enum ctl_exit hand_over(struct ctl *c, struct ctl_node *from, struct msg *m)
+{
+    uint64_t until = clock_mono_ms() + c->conf.answer_ms;
+    for (;;) {
+        enum ctl_exit e = ctl_command(c, from, m, c->conf.wait_ms);
+        if (e == CTL_OK || c->result != DONE_NO_TARGET || c->stopped || clock_mono_ms() >= until)
+            return e;
+        c->code = CTL_OK;
+        ctl_pause(c, POLL_MS);
+    }
+}
+
 enum ctl_exit act_move(struct ctl *c, const char *cell, const char *node)
 {
     struct cell_pos at;
@@ -26,7 +39,7 @@ enum ctl_exit act_move(struct ctl *c, const char *cell, const char *node)
     struct msg m = {.kind = MSG_MOVE_CELL};
     m.control.move.cell = at;
     m.control.move.node = to->id;
-    if ((e = ctl_reach(c, from)) != CTL_OK || (e = ctl_command(c, from, &m, c->conf.wait_ms)) != CTL_OK)
+    if ((e = ctl_reach(c, from)) != CTL_OK || (e = hand_over(c, from, &m)) != CTL_OK)
         return e;
     unsigned long long ms = clock_mono_ms() - began_ms;
     if (c->conf.json)

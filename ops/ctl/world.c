@@ -467,6 +467,7 @@ enum ctl_exit ctl_command(struct ctl *c, struct ctl_node *n, struct msg *m, uint
 {
     m->request_id = c->awaited = ++c->last_request;
     c->answered = false;
+    c->result = DONE_FAILED;
     struct blob *b = msg_encode(m);
     links_net_ops.send(c->links, n->link, b);
     blob_unref(b);
