@@ -24,7 +24,8 @@ enum {
     BREAK_AFTER_US = 1500000,
     JOIN_MS = 60000,
     SPREAD_MS = 4000, /* nodes tell their load each second: who comes at once is all put on one */
-    SETTLE_MS = 20000
+    SETTLE_MS = 20000,
+    READER_CHUNKS = 400
 };
 
 struct own_edit {
@@ -400,32 +401,63 @@ static bool reader_done(void *arg)
     return (bot_joined(arg) && bot_unanswered(arg) == 0) || bot_gone(arg);
 }
 
+/* Far from where it stands a client is given so many chunks at most: a world needs several readers. */
+struct readers {
+    struct builders *crowd;
+    struct bot **bots;
+    unsigned n, n_chunks;
+    bool good;
+};
+
+static struct bot *reader_of(const struct readers *r, struct chunk_pos c)
+{
+    for (unsigned k = 0; k < r->n; k++)
+        if (bot_asked(r->bots[k], c))
+            return r->bots[k];
+    return NULL;
+}
+
+static struct bot *one_more(struct readers *r)
+{
+    const struct builders_conf *o = &r->crowd->conf;
+    struct bot_conf conf = {.base = o->base, .host = o->host, .port = o->port, .view = -1, .remember = true};
+    r->bots = mem_resize(r->bots, (r->n + 1) * sizeof(struct bot *));
+    r->bots[r->n] = bot_new(&conf);
+    r->good = r->good && loop_until(o->base, reader_done, r->bots[r->n], JOIN_MS, "a reader to join");
+    return r->bots[r->n++];
+}
+
 static void ask_once(void *arg, struct chunk_pos c)
 {
-    if (!bot_asked(arg, c))
-        bot_ask_chunk(arg, c);
+    struct readers *r = arg;
+    if (!r->good || reader_of(r, c))
+        return;
+    struct bot *bot = r->n_chunks++ % READER_CHUNKS ? r->bots[r->n - 1] : one_more(r);
+    bot_ask_chunk(bot, c);
 }
 
 static bool final_block(void *arg, struct chunk_pos c, struct block_pos at, int *w)
 {
-    int seen = bot_sees_block(arg, c, at.x, at.y, at.z);
+    const struct bot *bot = reader_of(arg, c);
+    int seen = bot ? bot_sees_block(bot, c, at.x, at.y, at.z) : INT32_MIN;
     if (seen != INT32_MIN)
         *w = seen;
     return seen != INT32_MIN;
 }
 
-bool builders_check(struct builders *b, struct ledger_result *r)
+bool builders_check(struct builders *b, struct ledger_result *result)
 {
-    struct event_base *base = b->conf.base;
-    loop_until(base, all_told, b, SETTLE_MS, "everybody to be told of everything");
+    struct readers r = {.crowd = b, .good = true};
+    loop_until(b->conf.base, all_told, b, SETTLE_MS, "everybody to be told of everything");
     note(b, "reading the world");
-    struct bot_conf conf = {.base = base, .host = b->conf.host, .port = b->conf.port, .view = -1, .remember = true};
-    struct bot *reader = bot_new(&conf);
-    bool good = loop_until(base, reader_done, reader, JOIN_MS, "the reader to join");
-    ledger_each_chunk(b->ledger, ask_once, reader);
-    good = good && loop_until(base, reader_done, reader, JOIN_MS, "the touched chunks") && !bot_gone(reader);
-    if (good)
-        ledger_check(b->ledger, final_block, reader, r);
-    bot_free(reader);
-    return good;
+    ledger_each_chunk(b->ledger, ask_once, &r);
+    for (unsigned k = 0; k < r.n; k++)
+        r.good = r.good && loop_until(b->conf.base, reader_done, r.bots[k], JOIN_MS, "the touched chunks") &&
+                 !bot_gone(r.bots[k]);
+    if (r.good)
+        ledger_check(b->ledger, final_block, &r, result);
+    for (unsigned k = 0; k < r.n; k++)
+        bot_free(r.bots[k]);
+    free(r.bots);
+    return r.good;
 }
