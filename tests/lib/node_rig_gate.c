@@ -249,7 +249,8 @@ static struct owned *owner(struct node_rig *r, const struct nrig_cell *c)
         struct owned *o = node_rig_owned(r, k, c->at);
         if (!o || o->state < OWN_SERVING)
             continue;
-        if (found || o->frozen || o->out || r->node[k].id != id || o->epoch != epoch || o->n != nr)
+        bool going = o->out && !o->out->follow_only;
+        if (found || o->frozen || going || r->node[k].id != id || o->epoch != epoch || o->n != nr)
             return NULL;
         found = o;
     }

@@ -15,6 +15,8 @@
 #include "proto/base/metrics.h"
 #include "tests/lib/node_rig.h"
 
+enum { RUNS = 10 };
+
 static const struct cell_pos home = {0, 0};
 
 /* Node 0 owns home, and players build in it; the journal holds more than one window of a copy. */
@@ -544,9 +546,28 @@ static void redis_went_back(void **state)
     }
 }
 
+/* The same troubles at any moment: nobody stops the world for them. HANDOFF_RUNS=n: so many of each. */
+static void at_any_moment(void **state)
+{
+    const struct trouble *t = *state;
+    const char *runs = getenv("HANDOFF_RUNS");
+    struct rng rng;
+    rng_seed(&rng, 1);
+    for (unsigned k = runs ? (unsigned)atoi(runs) : RUNS; k > 0; k--) {
+        struct node_rig *r = settled();
+        node_rig_pass(r, rng_below(&rng, 30));
+        assert_true(node_rig_offer(r, 0, 1, home, rng_below(&rng, 4) == 0));
+        node_rig_pass(r, rng_below(&rng, 40));
+        t->strike(r);
+        node_rig_pass(r, rng_below(&rng, 500));
+        assert_true(node_rig_check(r));
+        node_rig_free(r);
+    }
+}
+
 int main(void)
 {
-    enum { OTHERS = 32 };
+    enum { OTHERS = 32, NAME_BYTES = 120 };
     alarm(240);
     log_set_fd(getenv("LOG") ? 2 : -1);
     log_set_level(getenv("LOG") ? LOG_DEBUG : LOG_ERROR);
@@ -564,7 +585,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_late_flush_of_the_source_changes_nothing, setup, teardown),
     };
-    static struct CMUnitTest tests[OTHERS + MOMENTS * (TROUBLES + 1)];
+    static struct CMUnitTest tests[OTHERS + MOMENTS * (TROUBLES + 1) + TROUBLES];
+    static char any[TROUBLES][NAME_BYTES];
     static struct broken back[MOMENTS];
     const char *only = getenv("ONLY");
     size_t n = 0, count = 0;
@@ -581,6 +603,12 @@ int main(void)
                 tests[n++] =
                     (struct CMUnitTest){.name = b->name, .test_func = one_owner_and_every_row, .initial_state = b};
         }
+    }
+    for (unsigned t = 0; t < TROUBLES; t++) {
+        snprintf(any[t], sizeof any[t], "%s_at_any_moment", troubles[t].name);
+        if (!only || strcmp(any[t], only) == 0)
+            tests[n++] = (struct CMUnitTest){
+                .name = any[t], .test_func = at_any_moment, .initial_state = (void *)(uintptr_t)&troubles[t]};
     }
     for (unsigned m = 0; m < MOMENTS; m++) {
         back[m].moment = (enum moment)m;
