@@ -387,9 +387,7 @@ static void serving(struct node *n, struct owned *o)
     o->retry_ms = 0;
     bool lost = o->lost;
     if (o->warm)
-        metric_add(metrics_counter("spotcraft_node_promotions_total",
-                                   "Copies that were claimed, as their source was gone.", NULL),
-                   1);
+        metric_add(node_metrics.promotions, 1);
     o->warm = o->lost = false;
     uint64_t now = node_now(n);
     o->dirty_from_ms = o->idle_from_ms = now;

@@ -19,6 +19,7 @@ enum {
     TRIES_MAX = 3,     /* then it is released; or, while draining, served on */
     REST_MS = 1000,    /* draining: before it is offered again */
     NOBODY_MS = 100,   /* draining: before somebody is looked for again */
+    SENT_MAX = 16384,  /* cells that we remember to have sent somewhere; then all are forgotten */
     RELEASE_MS = 3000  /* before the deadline: no more handoffs */
 };
 
@@ -70,6 +71,8 @@ static void remember(struct node *n, const struct owned *o, uint64_t node)
     struct sent_to *s;
     HASH_FIND(hh, n->sent, &o->id, sizeof o->id, s);
     if (!s) {
+        if (HASH_COUNT(n->sent) >= SENT_MAX)
+            moves_forget(n);
         s = mem_zalloc(sizeof *s);
         s->id = o->id;
         HASH_ADD(hh, n->sent, id, sizeof s->id, s);

@@ -300,13 +300,6 @@ static void the_target_crashes_at_the_commit(void **state)
     p->cluster->conf.env = NULL;
     everything_is_there(&s);
 }
-#else
-static void crashes_at_each_point_of_a_handoff(void **state)
-{
-    (void)state;
-    print_message("built without FAULTS=1\n");
-    skip();
-}
 #endif
 
 int main(void)
@@ -324,8 +317,6 @@ int main(void)
         cmocka_unit_test_teardown(the_source_crashes_before_the_transfer, down),
         cmocka_unit_test_teardown(the_source_crashes_after_the_transfer, down),
         cmocka_unit_test_teardown(the_target_crashes_at_the_commit, down),
-#else
-        cmocka_unit_test(crashes_at_each_point_of_a_handoff),
 #endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
