@@ -22,6 +22,7 @@ enum {
     RETRY_MS = 40,
     RESULTS_PER_MSG = 256,
     SEEN_S = 3600,
+    SEEN_KEPT = 16384,      /* sessions of a cell: all of them fit into one message of a handoff */
     ANSWERS_PER_PENDING = 4 /* refusals that may wait, per pending row allowed */
 };
 
@@ -128,17 +129,26 @@ void journal_free(struct owned *o)
 
 /* ---- sessions ---- */
 
+/* The one that came first, in an hour of so many, and has nothing pending. */
+static void forget_oldest(struct owned *o)
+{
+    for (struct session_seen *s = o->seen; s; s = s->hh.next) {
+        if (s->judged != s->committed || s->overrun)
+            continue;
+        HASH_DEL(o->seen, s);
+        free(s);
+        return;
+    }
+}
+
 static struct session_seen *seen_of(struct owned *o, struct session_id session)
 {
     struct session_seen *s;
     HASH_FIND(hh, o->seen, &session, sizeof session, s);
     if (s)
         return s;
-    if (HASH_COUNT(o->seen) >= SEEN_MAX) { /* the one that came first, in an hour of so many */
-        s = o->seen;
-        HASH_DEL(o->seen, s);
-        free(s);
-    }
+    if (HASH_COUNT(o->seen) >= SEEN_KEPT)
+        forget_oldest(o);
     s = mem_zalloc(sizeof *s);
     s->session = session;
     HASH_ADD(hh, o->seen, session, sizeof s->session, s);

@@ -105,6 +105,18 @@ static void the_same_cell_moves_back_at_once(void **state)
     assert_int_equal(node_rig_owned(r, 0, home)->epoch, 7);
 }
 
+/* The sessions of an hour go along: in one message, which has its limit. */
+static void a_cell_that_very_many_built_in_moves(void **state)
+{
+    struct node_rig *r = *state;
+    struct owned *o = node_rig_owned(r, 0, home);
+    for (uint64_t k = 1; k <= 60000; k++)
+        journal_see(o, (struct session_id){UINT64_MAX - 77, k << 32}, UINT64_MAX - k, 1ull << 40);
+    assert_true(node_rig_offer(r, 0, 1, home, false));
+    assert_true(node_rig_until_serving(r, 1, home));
+    assert_true(node_rig_check(r));
+}
+
 static void two_moves_cross(void **state)
 {
     struct node_rig *r = *state;
@@ -575,6 +587,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cell_moves_and_its_players_do_not_notice, setup, teardown),
         cmocka_unit_test_setup_teardown(players_go_along_with_name_and_place, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_cell_moves_back_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cell_that_very_many_built_in_moves, setup, teardown),
         cmocka_unit_test_setup_teardown(two_moves_cross, setup, teardown),
         cmocka_unit_test_setup_teardown(many_cells_move_at_once_and_few_are_frozen, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_leaves_the_cell_where_it_is, setup, teardown),
