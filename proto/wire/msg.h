@@ -28,7 +28,9 @@ enum {
     CHAT_MAX = 300,
     NONCE_BYTES = 16,
     MAC_BYTES = 32,
-    SCHEMA_VERSION = 1
+    LOAD_MAX = 1000000, /* of one cell in an Offer: beyond is a mistake, and is cut by its sender */
+    SCHEMA_VERSION = 2,
+    SCHEMA_DISTANCE_MAX = 1 /* an older or newer neighbour, as processes are replaced one by one */
 };
 
 enum role { ROLE_GATEWAY = 1, ROLE_NODE = 2, ROLE_CONTROL = 3 };
@@ -197,6 +199,7 @@ struct msg_offer {
     uint64_t epoch, rows;
     uint32_t players;
     bool follow_only;
+    uint32_t load; /* what the cell weighs; 0: not said, as an older node does not */
 };
 
 struct msg_copy_end {

@@ -12,7 +12,9 @@ static const char *decode_offer(const Spotcraft__Offer *in, struct msg_handoff *
 {
     out->no = in->no;
     out->offer = (struct msg_offer){
-        .epoch = in->epoch, .rows = in->rows, .players = in->players, .follow_only = in->follow_only};
+        .epoch = in->epoch, .rows = in->rows, .players = in->players, .follow_only = in->follow_only, .load = in->load};
+    if (in->load > LOAD_MAX)
+        return "load out of range";
     return cell_from_pb(in->cell, &out->offer.cell) ? NULL : "cell out of range";
 }
 
@@ -142,6 +144,7 @@ void handoff_to_pb(struct arena *a, const struct msg *m, Spotcraft__Envelope *e)
         e->offer->rows = h->offer.rows;
         e->offer->players = h->offer.players;
         e->offer->follow_only = h->offer.follow_only;
+        e->offer->load = h->offer.load < LOAD_MAX ? h->offer.load : LOAD_MAX;
         break;
     case MSG_OFFER_ANSWER:
         NEW(a, offer_answer, e->offer_answer);

@@ -9,9 +9,6 @@
 
 #include "proto/base/log.h"
 
-/* An older or newer neighbour: nodes roll one by one. */
-enum { SCHEMA_DISTANCE_MAX = 1 };
-
 static const char label[] = "spotcraft";
 
 static void make_mac(const char *secret, bool dialled, enum role role, uint64_t incarnation,

@@ -1,8 +1,9 @@
 /* test_msg.c - every message of the schema goes through bytes and back; nothing out of range gets in.
  *
- * tests/golden/ holds the bytes of each message as schema 1 wrote them: what an older process sends must stay readable.
- * They are written once, when a schema is released, by `GOLDEN_WRITE=1 <this program>` in the top folder; a test that
- * fails on them means that a released number was changed, not that the files are old. */
+ * tests/golden/ holds the bytes of each message as schema 1 wrote them, and of those that a later schema changed, as
+ * that one writes them: what an older process sends must stay readable. They are written once, when a schema is
+ * released, by `GOLDEN_WRITE=1 <this program>` in the top folder; a test that fails on them means that a released
+ * number was changed, not that the files are old. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -99,7 +100,7 @@ static const struct msg samples[] = {
     {.kind = MSG_CHUNK_PART, .chunk_part = {{{-1, 1}, 3, 6, {0, 4}, KEY_MAX, true}, sample_rows, COUNT(sample_rows)}},
     {.kind = MSG_PRESENCE, .presence = {sample_in_cells, COUNT(sample_in_cells)}},
     {.kind = MSG_PLACE_IS, .place_is = {true, 8, {-0.5f, 12.25f, 130.5f, 6.28f, -1.5f}}},
-    {.kind = MSG_OFFER, .handoff = {.no = 1ull << 63, .offer = {{-1, 1}, 7, 1ull << 40, 3, true}}},
+    {.kind = MSG_OFFER, .handoff = {.no = 1ull << 63, .offer = {{-1, 1}, 7, 1ull << 40, 3, true, LOAD_MAX}}},
     {.kind = MSG_OFFER_ANSWER, .handoff = {.no = 5, .answer = OFFER_HELD}},
     {.kind = MSG_COPY, .handoff = {.no = 5, .copy = {sample_rows, COUNT(sample_rows)}}},
     {.kind = MSG_COPY_END,
@@ -117,6 +118,11 @@ static const struct msg samples[] = {
     {.kind = MSG_DRAIN, .request_id = 6},
     {.kind = MSG_UNDRAIN, .request_id = 7},
     {.kind = MSG_DONE, .request_id = 8, .control = {.done = {DONE_NO_TARGET, "it is leaving"}}},
+};
+
+/* What schema 1 said otherwise: an offer without the cell's load. */
+static const struct msg older_samples[] = {
+    {.kind = MSG_OFFER, .handoff = {.no = 1ull << 63, .offer = {{-1, 1}, 7, 1ull << 40, 3, true, 0}}},
 };
 
 static const struct msg *sample(enum msg_kind kind)
@@ -241,6 +247,18 @@ static void a_handoff_keeps_every_field(void **state)
     assert_true(c->epoch == 8 && c->n_players == 2 && c->players[1].player == 5 && c->players[0].count == 4);
     assert_string_equal(c->players[0].account, "ann@home");
     assert_true(c->players[0].visit == 3 && c->players[0].place.y == 12.25f);
+    blob_unref(b);
+}
+
+/* A node that weighs a cell wrongly must not break the link to its target in the middle of a drain. */
+static void a_load_beyond_the_limit_is_cut_by_its_sender(void **state)
+{
+    struct msg m = *sample(MSG_OFFER), got;
+    m.handoff.offer.load = UINT32_MAX;
+    struct blob *b = msg_encode(&m);
+    const char *why;
+    assert_int_equal(msg_decode(b->data, b->len, *state, &got, &why), ERR_OK);
+    assert_int_equal(got.handoff.offer.load, LOAD_MAX);
     blob_unref(b);
 }
 
@@ -383,6 +401,7 @@ SPOIL(player_nick, set_text(&e->presence->cells[0]->players[0]->nick, "\x01"))
 SPOIL(player_nan, e->presence->cells[0]->players[1]->pos->ry = NAN)
 SPOIL(place_is_inf, e->place_is->pos->y = -INFINITY)
 SPOIL(offer_cell, e->offer->cell->i = 8388608)
+SPOIL(offer_load, e->offer->load = LOAD_MAX + 1)
 SPOIL(offer_no, e->offer->no = 0)
 SPOIL(offer_answer, e->offer_answer->answer = 0)
 SPOIL(copy_row, e->copy->rows[0]->y = 256)
@@ -463,6 +482,7 @@ static const struct {
     {MSG_PLACE_IS, spoil_place_is_inf, "place out of range"},
     {MSG_OFFER, spoil_offer_cell, "cell out of range"},
     {MSG_OFFER, spoil_offer_no, "handoff number missing"},
+    {MSG_OFFER, spoil_offer_load, "load out of range"},
     {MSG_OFFER_ANSWER, spoil_offer_answer, "answer missing"},
     {MSG_COPY, spoil_copy_row, "row out of range"},
     {MSG_COPY_END, spoil_copy_end_key, "key out of range"},
@@ -599,47 +619,75 @@ static void every_kind_has_a_name_and_every_refusal_a_text(void **state)
 
 /* ---- released bytes ---- */
 
-static const char *golden_path(char out[128], enum msg_kind kind)
+/* Of messages that a later schema left as they were there are schema 1's bytes alone. */
+static unsigned newest_schema(enum msg_kind kind)
 {
-    snprintf(out, 128, "tests/golden/schema1_%s.bin", msg_name(kind));
+    for (unsigned k = 0; k < COUNT(older_samples); k++)
+        if (older_samples[k].kind == kind)
+            return 2;
+    return 1;
+}
+
+static const struct msg *sample_of_schema(unsigned schema, enum msg_kind kind)
+{
+    for (unsigned k = 0; k < COUNT(older_samples); k++)
+        if (schema == 1 && older_samples[k].kind == kind)
+            return &older_samples[k];
+    return sample(kind);
+}
+
+static const char *golden_path(char out[128], unsigned schema, enum msg_kind kind)
+{
+    snprintf(out, 128, "tests/golden/schema%u_%s.bin", schema, msg_name(kind));
     return out;
+}
+
+static void check_golden(struct arena *a, unsigned schema, enum msg_kind kind)
+{
+    char path[128];
+    FILE *f = fopen(golden_path(path, schema, kind), "rb");
+    if (!f)
+        fail_msg("%s is missing", path);
+    uint8_t bytes[4096];
+    size_t len = fread(bytes, 1, sizeof(bytes), f);
+    fclose(f);
+    struct msg m;
+    const char *why = "";
+    if (msg_decode(bytes, len, a, &m, &why) != ERR_OK)
+        fail_msg("%s does not decode: %s", path, why);
+    struct blob *got = msg_encode(&m), *want = msg_encode(sample_of_schema(schema, kind));
+    assert_same_blob(got, want);
+    blob_unref(got);
+    blob_unref(want);
 }
 
 static void bytes_of_released_schemas_still_decode(void **state)
 {
-    for (unsigned k = 0; k < COUNT(samples); k++) {
-        char path[128];
-        FILE *f = fopen(golden_path(path, samples[k].kind), "rb");
-        if (!f)
-            fail_msg("%s is missing", path);
-        uint8_t bytes[4096];
-        size_t len = fread(bytes, 1, sizeof(bytes), f);
-        fclose(f);
-        struct msg m;
-        const char *why = "";
-        if (msg_decode(bytes, len, *state, &m, &why) != ERR_OK)
-            fail_msg("%s does not decode: %s", path, why);
-        struct blob *got = msg_encode(&m), *want = msg_encode(&samples[k]);
-        assert_same_blob(got, want);
-        blob_unref(got);
-        blob_unref(want);
+    for (unsigned k = 0; k < COUNT(samples); k++)
+        for (unsigned schema = 1; schema <= newest_schema(samples[k].kind); schema++)
+            check_golden(*state, schema, samples[k].kind);
+}
+
+static int write_one_golden(unsigned schema, enum msg_kind kind)
+{
+    char path[128];
+    if (access(golden_path(path, schema, kind), F_OK) == 0)
+        return 0; /* released: never written again */
+    struct blob *b = msg_encode(sample_of_schema(schema, kind));
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(b->data, 1, b->len, f) != b->len || fclose(f) != 0) {
+        perror(path);
+        return 1;
     }
+    blob_unref(b);
+    return 0;
 }
 
 static int write_golden(void)
 {
-    for (unsigned k = 0; k < COUNT(samples); k++) {
-        char path[128];
-        if (access(golden_path(path, samples[k].kind), F_OK) == 0)
-            continue; /* released: never written again */
-        struct blob *b = msg_encode(&samples[k]);
-        FILE *f = fopen(golden_path(path, samples[k].kind), "wb");
-        if (!f || fwrite(b->data, 1, b->len, f) != b->len || fclose(f) != 0) {
-            perror(path);
+    for (unsigned k = 0; k < COUNT(samples); k++)
+        if (write_one_golden(newest_schema(samples[k].kind), samples[k].kind) != 0)
             return 1;
-        }
-        blob_unref(b);
-    }
     return 0;
 }
 
@@ -654,6 +702,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(edits_keep_every_field, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(presence_keeps_every_field, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(a_handoff_keeps_every_field, make_arena, free_arena),
+        cmocka_unit_test_setup_teardown(a_load_beyond_the_limit_is_cut_by_its_sender, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(chat_is_made_printable_and_cut, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(an_overlong_sign_stays_too_long, make_arena, free_arena),
         cmocka_unit_test_setup_teardown(a_refusal_outside_the_world_has_no_rows, make_arena, free_arena),
