@@ -10,8 +10,8 @@ packages_build=(build-essential pkg-config git libevent-dev libhiredis-dev libpq
     protobuf-c-compiler libsqlite3-dev libssl-dev uthash-dev)
 packages_run=(redis-server)
 packages_postgres=(postgresql) # its client comes with it
-packages_test=(libcmocka-dev)
-packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind curl)
+packages_test=(libcmocka-dev haproxy)
+packages_ci=(clang clang-format libclang-rt-dev shellcheck valgrind curl systemd)
 
 say() {
     printf '%s\n' "$*"
@@ -38,8 +38,8 @@ as_root() {
     fi
 }
 
-# The packages of redis and postgresql start services of the system. Nobody asked for those: they are kept from starting
-# now and at the next boot, and PostgreSQL from making a database of its own.
+# The packages of redis, postgresql and haproxy start services of the system. Nobody asked for those: they are kept from
+# starting now and at the next boot, and PostgreSQL from making a database of its own.
 install_missing() {
     local missing=() p
     for p in "$@"; do
@@ -69,7 +69,7 @@ install_missing() {
             echo "create_main_cluster = false" >> "$conf"
         esac
         apt-get -qq -y --no-install-recommends install "$@"
-        for service in redis-server postgresql; do
+        for service in redis-server postgresql haproxy; do
             case " $* " in *" $service "*)
                 ! command -v systemctl >/dev/null || systemctl -q disable "$service" 2>/dev/null || true
             esac
