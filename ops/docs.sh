@@ -20,7 +20,7 @@ settings() {
 # A program that reaches no Redis knows its metrics all the same.
 metrics() {
     local log=$work/$1.log pid port=''
-    "$bin/$1/$1" --redis unix:"$work/none" --listen 127.0.0.1:0 --admin 127.0.0.1:0 ${2:+--store "$2"} >"$log" 2>&1 &
+    "$bin/$1/$1" --redis unix:"$work/none" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --imds none ${2:+--store "$2"} >"$log" 2>&1 &
     pid=$!
     for _ in $(seq 100); do
         port=$(sed -n 's/.*_started .*admin_port=\([0-9]*\).*/\1/p' "$log")

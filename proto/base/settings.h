@@ -17,7 +17,16 @@
     X(log_level, STR, "info", 4, 5, false, "error, warn, info or debug")                                               \
     X(lease_ms, U32, 3000, 500, 60000, false, "a process that did not renew its lease for so long counts as dead")     \
     X(redis_deadline_ms, U32, 1000, 50, 60000, false, "a command to Redis that is not answered by then is given up")   \
-    X(stop_ms, U32, 30000, 0, 3600000, false, "time to leave in order after SIGTERM")
+    X(stop_ms, U32, 30000, 0, 3600000, false, "time to leave in order after SIGTERM")                                  \
+    X(imds, STR, "", 0, 255, false,                                                                                    \
+      "EC2 metadata service: http://host[:port][/prefix]; empty: AWS_EC2_METADATA_SERVICE_ENDPOINT, else "             \
+      "http://169.254.169.254; none: there is none")                                                                   \
+    X(imds_poll_ms, U32, 2000, 20, 60000, false, "its notices are looked for this often")                              \
+    X(imds_timeout_ms, U32, 1000, 20, 5000, false, "a request to it that is not answered by then is given up")         \
+    X(imds_v1, BOOL, false, 0, 1, false, "ask without a token where it refuses to give one (403, 404)")                \
+    X(instance_id, STR, "", 0, 63, false, "this machine's name; empty: what the metadata say")                         \
+    X(maintenance_ms, U32, 600000, 0, 86400000, false,                                                                 \
+      "scheduled maintenance of the machine that is nearer than this means leaving")
 
 #define NODE_CONF(X)                                                                                                   \
     COMMON_CONF(X)                                                                                                     \

@@ -27,10 +27,13 @@ bool member_start(struct member *m)
     snprintf(admin, sizeof admin, "127.0.0.1:%u", m->admin_port);
     const char *always[] = {program, "--world", WORLD, "--redis",  c->redis.url, "--listen",
                             listen,  "--admin", admin, "--secret", SECRET,       NULL};
+    const char *imds[] = {"--imds", m->imds[0] ? m->imds : "none", NULL};
     const char *node_only[] = {"--store", c->store_url, "--advertise", listen, NULL};
     for (const char **a = always; *a; a++)
         argv[n++] = *a;
     for (const char **a = node_only; *a && !m->gateway; a++)
+        argv[n++] = *a;
+    for (const char **a = imds; *a; a++)
         argv[n++] = *a;
     for (unsigned i = 0; i < CLUSTER_ARGS_MAX && more[i]; i++)
         argv[n++] = more[i];

@@ -32,6 +32,7 @@ struct member {
     struct proc *proc;    /* NULL: not started yet */
     uint16_t admin_port;  /* stays over restarts, as do the others */
     uint16_t listen_port; /* node: for peers. gateway: the shared players' port */
+    char imds[128];       /* its metadata endpoint, for member_start(); empty: none */
 };
 
 struct cluster {
