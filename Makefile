@@ -20,7 +20,7 @@ obj     = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c $(1)
 GEN    := $(patsubst proto/schema/%.proto,$(B)/gen/%.pb-c.c,$(wildcard proto/schema/*.proto))
 LUA    := $(patsubst proto/redis/%.lua,$(B)/gen/%.lua.h,$(wildcard proto/redis/*.lua))
 SQL    := $(patsubst ops/migrations/%.sql,$(B)/gen/%.sql.h,$(wildcard ops/migrations/*.sql))
-LIBS   := $(B)/libctl.a $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
+LIBS   := $(B)/libctl.a $(B)/libimds.a $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
 UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEG  := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 SIM    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
@@ -73,7 +73,8 @@ clean: ## removes what was built
 $(B)/libproto.a: $(call obj,proto) $(GEN:.c=.o)
 $(B)/libnode.a: $(call obj,node)
 $(B)/libgateway.a: $(call obj,gateway)
-$(B)/libctl.a: $(call obj,ops)
+$(B)/libctl.a: $(call obj,ops/ctl)
+$(B)/libimds.a: $(call obj,ops/imds)
 $(B)/libtest.a: $(call obj,tests/lib)
 $(B)/%.a:
 	@rm -f $@ && ar rcs $@ $^

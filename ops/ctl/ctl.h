@@ -4,7 +4,7 @@
  *   world.c  finds the nodes in Redis, links to them, asks and waits
  *   show.c   status, cells
  *   act.c    move, drain, undrain
- *   json.h   reads what nodes tell
+ *   proto/base/json.h reads what nodes tell
  *
  * A tool that does one thing and ends: every wait runs the loop up to a deadline and returns whether it came. The first
  * error is kept and told at the end, as text and, with --json, as an object. One thread. */
@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "ops/ctl/json.h"
+#include "proto/base/json.h"
 #include "proto/base/settings.h"
 #include "proto/redis/coord.h"
 

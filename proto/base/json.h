@@ -1,9 +1,9 @@
-/* json.h - reads the JSON that nodes tell, strictly, and no more of it than is needed.
+/* json.h - reads JSON that others wrote, strictly, and no more of it than is needed.
  *
  * A text is checked as a whole once; then views of its values are looked into without copying. Nesting is bounded. What
  * is not there, or of another type, reads as nothing. Texts come out printable, whatever they hold. Pure. */
-#ifndef OPS_CTL_JSON_H
-#define OPS_CTL_JSON_H
+#ifndef PROTO_BASE_JSON_H
+#define PROTO_BASE_JSON_H
 
 #include <stdbool.h>
 #include <stddef.h>

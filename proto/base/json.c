@@ -1,4 +1,4 @@
-#include "ops/ctl/json.h"
+#include "proto/base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,4 +1,5 @@
-/* What nodes tell spotctl is read strictly, and nothing that they say breaks it. */
+/* What nodes tell spotctl, and the metadata service a process, is read strictly, and nothing in it breaks the reader.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ops/ctl/json.h"
+#include "proto/base/json.h"
 #include "proto/base/rng.h"
 
 static struct json checked(const char *text)
