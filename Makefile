@@ -8,13 +8,14 @@ PKGS   := libevent libevent_openssl hiredis libpq libprotobuf-c sqlite3 libcrypt
 VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
 
 CFLAGS ?= -O2 -g
+PKG_CONFIG ?= pkg-config
+PKG_CFLAGS := $(patsubst -I%,-isystem %,$(shell $(PKG_CONFIG) --cflags $(PKGS) 2>/dev/null))
 WARN   := -Wall -Wextra -Wshadow -Wconversion $(if $(WERROR),-Werror)
 ALL_CFLAGS  = -std=c11 -D_GNU_SOURCE -pthread -ffp-contract=off -I. -I$(B)/gen $(WARN) \
-              -isystem $(shell pg_config --includedir 2>/dev/null || echo /usr/include/postgresql) \
-              $(shell pkg-config --cflags $(PKGS) 2>/dev/null) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DFAULTS) \
+              $(PKG_CFLAGS) $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer -DFAULTS) \
               $(if $(FAULTS),-DFAULTS) $(if $(BUG),-DBUG_$(BUG)) $(CFLAGS)
 ALL_LDFLAGS = -pthread $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
-LDLIBS      = $(shell pkg-config --libs $(PKGS)) -lm
+LDLIBS      = $(shell $(PKG_CONFIG) --libs $(PKGS)) -lm
 
 obj     = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c $(1)/*/*.c)))
 GEN    := $(patsubst proto/schema/%.proto,$(B)/gen/%.pb-c.c,$(wildcard proto/schema/*.proto))
