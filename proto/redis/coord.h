@@ -25,7 +25,7 @@
 #include "proto/wire/msg.h"
 
 enum coord_op {
-    COORD_JOIN_WORLD, /* compare or set the world's constants */
+    COORD_JOIN_WORLD, /* compare or set the world's constants, raise its schema */
     COORD_RENEW,      /* my lease, and who else lives */
     COORD_LEAVE,      /* drop my lease */
     COORD_BURY,       /* drop the lease of a node that refused a connection */
@@ -114,9 +114,10 @@ struct coord_req {
     void *arg;
     uint64_t me; /* the caller's id */
     union {
-        struct { /* in: all, 0/"" allowed; ERR_MISMATCH if the world has others */
+        struct { /* 0: not compared. ERR_MISMATCH: another cell size, or a schema more than SCHEMA_DISTANCE_MAX away */
             uint32_t cell_chunks;
             uint32_t schema;
+            uint32_t has_chunks, newest; /* out, also of a mismatch: the world's, and the highest schema that joined */
         } world;
         struct {
             enum role role;

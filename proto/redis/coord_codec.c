@@ -245,6 +245,7 @@ void coord_encode(const char *world, const struct coord_req *r, struct arena *a,
         put_key(p, key_world(world));
         put_number(p, r->world.cell_chunks);
         put_number(p, r->world.schema);
+        put_number(p, SCHEMA_DISTANCE_MAX);
         break;
     case COORD_RENEW:
         encode_renew(p, r);
@@ -381,6 +382,17 @@ static int by_member_id(const void *a, const void *b)
 {
     const struct coord_member *x = a, *y = b;
     return (x->id > y->id) - (x->id < y->id);
+}
+
+static bool decode_join(struct coord_req *r, const redisReply *reply, bool *fits)
+{
+    uint64_t chunks, newest;
+    if (!is_array(reply) || reply->elements != 3 || !get_bool(reply->element[0], fits) ||
+        !get_number(reply->element[1], UINT32_MAX, &chunks) || !get_number(reply->element[2], UINT32_MAX, &newest))
+        return false;
+    r->world.has_chunks = (uint32_t)chunks;
+    r->world.newest = (uint32_t)newest;
+    return true;
 }
 
 static bool decode_renew(struct coord_req *r, const redisReply *reply)
@@ -526,7 +538,7 @@ enum err coord_decode(struct coord_req *r, const redisReply *reply)
     uint64_t v = 0;
     switch (r->op) {
     case COORD_JOIN_WORLD:
-        fits = get_bool(reply, &yes);
+        fits = decode_join(r, reply, &yes);
         if (fits && !yes)
             return ERR_MISMATCH;
         break;

@@ -44,6 +44,13 @@ static void log_refused(const struct coord_req *r, const redisReply *reply)
         log_warn("redis_refused op=%s why=\"a reply that does not fit\" type=%d", coord_op_name(r->op), reply->type);
 }
 
+static void log_mismatch(const struct coord_redis *c, const struct coord_req *r)
+{
+    log_error(
+        "world_does_not_fit world=%s cell_chunks=%u our_cell_chunks=%u newest_schema=%u our_schema=%u apart_at_most=%d",
+        c->world, r->world.has_chunks, r->world.cell_chunks, r->world.newest, r->world.schema, SCHEMA_DISTANCE_MAX);
+}
+
 static void on_reply(void *arg, enum err e, const redisReply *reply)
 {
     struct pending *p = arg;
@@ -53,6 +60,8 @@ static void on_reply(void *arg, enum err e, const redisReply *reply)
         e = coord_decode(r, reply);
     if (e == ERR_REFUSED)
         log_refused(r, reply);
+    if (e == ERR_MISMATCH)
+        log_mismatch(c, r);
     if (e == ERR_FULL) /* for a caller the same as a link that is down: not done, try again */
         e = ERR_IO;
     metric_seconds(c->seconds[r->op], (double)(clock_mono_us() - p->asked_us) / 1e6);

@@ -113,6 +113,10 @@ static void assert_same_renewals(const struct coord_req *a, const struct coord_r
 static void assert_same_answers(struct coord_req *a, struct coord_req *b)
 {
     assert_int_equal(a->err, b->err);
+    if (a->op == COORD_JOIN_WORLD) {
+        assert_int_equal(a->world.has_chunks, b->world.has_chunks);
+        assert_int_equal(a->world.newest, b->world.newest);
+    }
     if (a->err != ERR_OK)
         return;
     switch (a->op) {

@@ -11,15 +11,22 @@ enum { BURIED_MS = 60000, JOURNAL_PAGE_BYTES = 1 << 20 };
 
 /* ---- membership ---- */
 
+static bool schemas_far_apart(uint32_t a, uint32_t b)
+{
+    return a && b && (a > b ? a - b : b - a) > SCHEMA_DISTANCE_MAX;
+}
+
 static void apply_join(struct model_redis *m, struct coord_req *r)
 {
     uint32_t chunks = r->world.cell_chunks, schema = r->world.schema;
-    if ((m->cell_chunks && chunks && m->cell_chunks != chunks) || (m->schema && schema && m->schema != schema)) {
+    if ((m->cell_chunks && chunks && m->cell_chunks != chunks) || schemas_far_apart(schema, m->newest_schema)) {
         r->err = ERR_MISMATCH;
-        return;
+    } else {
+        m->cell_chunks = m->cell_chunks ? m->cell_chunks : chunks;
+        m->newest_schema = schema > m->newest_schema ? schema : m->newest_schema;
     }
-    m->cell_chunks = m->cell_chunks ? m->cell_chunks : chunks;
-    m->schema = m->schema ? m->schema : schema;
+    r->world.has_chunks = m->cell_chunks;
+    r->world.newest = m->newest_schema;
 }
 
 static int by_member_id(const void *a, const void *b)

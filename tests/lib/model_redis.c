@@ -56,7 +56,7 @@ void model_redis_flush(struct model_redis *m)
         HASH_DEL(m->names, h);
         free(h);
     }
-    m->cell_chunks = m->schema = 0;
+    m->cell_chunks = m->newest_schema = 0;
     m->run_id = m->generation = m->closed_until = m->fresh_until = m->next_id = 0;
     m->quarantined = 0;
 }

@@ -48,7 +48,7 @@ struct model_redis {
     bool evicts;
     struct rng rng;
     /* the world's hash; 0 is what the real one does not have */
-    uint32_t cell_chunks, schema;
+    uint32_t cell_chunks, newest_schema;
     uint64_t run_id, generation, closed_until, fresh_until, next_id;
     struct lease *leases;
     struct grave *graves;

@@ -133,7 +133,7 @@ static struct coord_req *random_req(struct pair *p, struct rng *g)
     }
     if (op == COORD_JOIN_WORLD) {
         r->world.cell_chunks = rng_below(g, 3);
-        r->world.schema = rng_below(g, 3);
+        r->world.schema = rng_below(g, 5);
     } else if (op == COORD_RENEW) {
         r->renew.role = r->me == G ? ROLE_GATEWAY : ROLE_NODE;
         r->renew.ttl_ms = PAIR_TTL_MS;

@@ -53,8 +53,66 @@ static void a_world_keeps_its_constants(void **state)
     assert_int_equal(join(*state, 4, 0), ERR_OK);
     assert_int_equal(join(*state, 8, 1), ERR_MISMATCH);
     assert_int_equal(join(*state, 4, 2), ERR_OK);
-    assert_int_equal(join(*state, 4, 1), ERR_MISMATCH);
+    assert_int_equal(join(*state, 8, 2), ERR_MISMATCH);
     assert_int_equal(join(*state, 0, 0), ERR_OK);
+}
+
+/* Processes are replaced one by one, and back again if the newer ones are no good; a second step has to wait. */
+static void a_schema_may_be_one_step_from_the_newest(void **state)
+{
+    assert_int_equal(join(*state, 4, 1), ERR_OK);
+    assert_int_equal(join(*state, 4, 3), ERR_MISMATCH);
+    assert_int_equal(join(*state, 4, 2), ERR_OK);
+    assert_int_equal(join(*state, 4, 1), ERR_OK);
+    assert_int_equal(join(*state, 4, 3), ERR_OK);
+    assert_int_equal(join(*state, 4, 1), ERR_MISMATCH); /* it could not talk to the newest */
+    assert_int_equal(join(*state, 4, 2), ERR_OK);       /* nor does this one lower what there is */
+    assert_int_equal(join(*state, 4, 5), ERR_MISMATCH);
+}
+
+static void who_does_not_fit_is_told_what_there_is(void **state)
+{
+    struct pair *p = *state;
+    assert_int_equal(join(p, 4, 3), ERR_OK);
+    struct coord_req *r = new_req(COORD_JOIN_WORLD, A);
+    r->world.cell_chunks = 8;
+    r->world.schema = 1;
+    ask(p, r);
+    assert_int_equal(r->err, ERR_MISMATCH);
+    assert_int_equal(r->world.has_chunks, 4);
+    assert_int_equal(r->world.newest, 3);
+    coord_req_free(r);
+}
+
+/* Schema 1 knew one field, wrote its own number there and joined where it read the same. */
+static void schema_1_joins_by_its_own_rule_until_it_is_too_old(void **state)
+{
+    struct pair *p = *state;
+    assert_int_equal(join(p, 4, 2), ERR_OK);
+    assert_int_equal(raw("HGET spotcraft:{%s}:world schema", p->world), 1);
+    assert_int_equal(join(p, 4, 3), ERR_OK);
+    assert_int_equal(raw("HGET spotcraft:{%s}:world schema", p->world), 2);
+}
+
+static void a_world_that_schema_1_made_is_joined_and_raised(void **state)
+{
+    struct pair *p = *state;
+    raw("HSET spotcraft:{%s}:world cell_chunks 4 schema 1", p->world);
+    struct coord_req *r = new_req(COORD_JOIN_WORLD, A);
+    r->world.cell_chunks = 4;
+    r->world.schema = 3;
+    ask_real(p, r);
+    assert_int_equal(r->err, ERR_MISMATCH);
+    coord_req_free(r);
+    assert_int_equal(raw("HEXISTS spotcraft:{%s}:world newest", p->world), 0);
+    r = new_req(COORD_JOIN_WORLD, A);
+    r->world.cell_chunks = 4;
+    r->world.schema = 2;
+    ask_real(p, r);
+    assert_int_equal(r->err, ERR_OK);
+    coord_req_free(r);
+    assert_int_equal(raw("HGET spotcraft:{%s}:world newest", p->world), 2);
+    assert_int_equal(raw("HGET spotcraft:{%s}:world schema", p->world), 1);
 }
 
 static void a_fresh_world_is_open_at_once(void **state)
@@ -449,6 +507,10 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, pair_setup, pair_teardown)
     const struct CMUnitTest tests[] = {
         CASE(a_world_keeps_its_constants),
+        CASE(a_schema_may_be_one_step_from_the_newest),
+        CASE(who_does_not_fit_is_told_what_there_is),
+        CASE(schema_1_joins_by_its_own_rule_until_it_is_too_old),
+        CASE(a_world_that_schema_1_made_is_joined_and_raised),
         CASE(a_fresh_world_is_open_at_once),
         CASE(a_stranger_does_not_open_an_emptied_redis),
         CASE(a_floor_in_a_fresh_world_closes_it),
