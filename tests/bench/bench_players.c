@@ -1,12 +1,17 @@
 /* bench_players - builders against a cluster of their own or one that runs; what came of it as one line of JSON. The
- * exit code says whether anything was lost, doubled or disconnected. */
+ * exit code says whether anything was lost, doubled, out of order or disconnected.
+ *
+ * With --timeline a line is appended to a file each second, and the verdict at the end, for who draws what happened
+ * meanwhile. SIGTERM and SIGINT end the play, not the check that follows it. */
 #include <event2/event.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
@@ -15,14 +20,14 @@
 #include "tests/lib/cluster.h"
 #include "tests/lib/probe.h"
 
-enum { DISTURB_MS = 20 };
+enum { DISTURB_MS = 20, TELL_S = 1 };
 
 struct options {
     unsigned bots, seconds, edits_per_s, gateways, nodes, view, cells;
     int kill_node_at, start_node_at;
     double border_fraction;
     enum cluster_store store;
-    const char *host;
+    const char *host, *timeline;
     uint16_t port;
     int32_t origin_x, origin_z;
     bool placed; /* the origin was given */
@@ -36,7 +41,9 @@ struct bench {
     struct builders *crowd;
     struct border *borders;
     size_t n_borders;
-    uint64_t start_ms;
+    uint64_t start_ms, played_ms;
+    struct builders_times all; /* the crowd has those of the second that runs */
+    int timeline;              /* its descriptor, -1: none */
 };
 
 static void note(const struct bench *b, const char *text)
@@ -119,43 +126,120 @@ static bool gather(struct bench *b)
     return builders_wait_here(b->crowd, "all bots to see where they moved");
 }
 
+static void print_latency(FILE *f, const char *name, const struct latency *l)
+{
+    fprintf(f, "\"%s_n\":%llu,\"%s_p50_ms\":%.2f,\"%s_p99_ms\":%.2f,\"%s_max_ms\":%.2f,", name,
+            (unsigned long long)latency_count(l), name, latency_ms(l, 0.5), name, latency_ms(l, 0.99), name,
+            latency_ms(l, 1));
+}
+
+/* A line in one write: others append to the same file. */
+static void append(const struct bench *b, const char *line, size_t len)
+{
+    if (b->timeline >= 0 && write(b->timeline, line, len) != (ssize_t)len)
+        perror(b->o.timeline);
+}
+
+static void tell(struct bench *b, const char *kind)
+{
+    const struct builders_times *t = &b->crowd->times;
+    char *line;
+    size_t len;
+    FILE *f = open_memstream(&line, &len);
+    fprintf(f, "{\"t\":%llu,\"kind\":\"%s\",\"bots\":%u,", (unsigned long long)clock_unix_ms(), kind, b->o.bots);
+    print_latency(f, "edit_seen", t->edit);
+    print_latency(f, "position", t->position);
+    fprintf(f, "\"bench_late_ms\":%.2f,\"waiting\":%llu,\"disconnects\":%u}\n", latency_ms(t->late, 1),
+            (unsigned long long)ledger_open(b->crowd->ledger), b->crowd->disconnects);
+    fclose(f);
+    append(b, line, len);
+    free(line);
+}
+
+/* What was timed since the last call joins the rest. */
+static void close_second(struct bench *b)
+{
+    struct latency *const now[] = {b->crowd->times.edit, b->crowd->times.position, b->crowd->times.gap,
+                                   b->crowd->times.late};
+    struct latency *const all[] = {b->all.edit, b->all.position, b->all.gap, b->all.late};
+    for (size_t k = 0; k < sizeof now / sizeof *now; k++) {
+        latency_merge(all[k], now[k]);
+        latency_clear(now[k]);
+    }
+}
+
+static void on_second(evutil_socket_t fd, short what, void *arg)
+{
+    struct bench *b = arg;
+    (void)fd, (void)what;
+    if (b->timeline >= 0)
+        tell(b, "bots");
+    close_second(b);
+}
+
+static void on_signal(evutil_socket_t fd, short what, void *arg)
+{
+    struct bench *b = arg;
+    (void)fd, (void)what;
+    event_base_loopbreak(b->base);
+}
+
 static void play(struct bench *b)
 {
-    struct timeval every = {.tv_usec = DISTURB_MS * 1000};
-    struct event *timer = event_new(b->base, -1, EV_PERSIST, disturb, b);
+    const struct timeval often = {.tv_usec = DISTURB_MS * 1000}, second = {.tv_sec = TELL_S};
+    const struct timeval end = {.tv_sec = b->o.seconds};
+    struct event *disturbing = event_new(b->base, -1, EV_PERSIST, disturb, b);
+    struct event *seconds = event_new(b->base, -1, EV_PERSIST, on_second, b);
+    struct event *term = evsignal_new(b->base, SIGTERM, on_signal, b),
+                 *intr = evsignal_new(b->base, SIGINT, on_signal, b);
     b->start_ms = clock_mono_ms();
     builders_start(b->crowd);
     if (b->cluster)
-        event_add(timer, &every);
-    loop_for(b->base, b->o.seconds * 1000);
-    event_free(timer);
+        event_add(disturbing, &often);
+    event_add(seconds, &second);
+    event_add(term, NULL);
+    event_add(intr, NULL);
+    event_base_loopexit(b->base, &end);
+    event_base_dispatch(b->base);
+    b->played_ms = clock_mono_ms() - b->start_ms;
+    event_free(disturbing);
+    event_free(seconds);
+    event_free(term);
+    event_free(intr);
     builders_stop(b->crowd);
 }
 
-static void print_latency(const char *name, const struct latency *l)
+static void print_result(const struct bench *b, const struct ledger_result *r, FILE *f)
 {
-    printf("\"%s_n\":%llu,\"%s_p50_ms\":%.2f,\"%s_p99_ms\":%.2f,\"%s_max_ms\":%.2f,", name,
-           (unsigned long long)latency_count(l), name, latency_ms(l, 0.5), name, latency_ms(l, 0.99), name,
-           latency_ms(l, 1));
+    const struct options *o = &b->o;
+    const char *store = !b->cluster ? "" : o->store == CLUSTER_POSTGRES ? "postgres" : "sqlite";
+    fprintf(f, "\"bots\":%u,\"seconds\":%llu,\"gateways\":%u,\"nodes\":%u,\"store\":\"%s\",\"edits\":%u,", o->bots,
+            (unsigned long long)((b->played_ms + 500) / 1000), b->cluster ? o->gateways : 0, b->cluster ? o->nodes : 0, store,
+            r->edits);
+    print_latency(f, "edit_seen", b->all.edit);
+    print_latency(f, "position", b->all.position);
+    print_latency(f, "first_screen", b->crowd->join);
+    fprintf(f, "\"bench_late_p99_ms\":%.2f,\"position_lines\":%llu,\"chats\":%u,\"chats_heard\":%u,",
+            latency_ms(b->all.late, 0.99), (unsigned long long)b->crowd->position_lines, b->crowd->chats,
+            b->crowd->chats_heard);
+    fprintf(f,
+            "\"disconnects\":%u,\"refused\":%u,\"lost\":%u,\"unseen\":%u,\"doubled\":%u,\"disordered\":%u,"
+            "\"wrong_mirrors\":%u}\n",
+            b->crowd->disconnects, r->refused, r->lost, r->unseen, r->doubled, r->disordered, r->wrong_mirrors);
 }
 
 static void report(const struct bench *b, const struct ledger_result *r)
 {
-    const struct options *o = &b->o;
-    printf("{\"bots\":%u,\"seconds\":%u,\"gateways\":%u,\"nodes\":%u,\"store\":\"%s\",\"edits\":%u,", o->bots,
-           o->seconds, b->cluster ? o->gateways : 0, b->cluster ? o->nodes : 0,
-           !b->cluster                    ? ""
-           : o->store == CLUSTER_POSTGRES ? "postgres"
-                                          : "sqlite",
-           r->edits);
-    print_latency("edit_seen", b->crowd->times.edit);
-    print_latency("position", b->crowd->times.position);
-    print_latency("first_screen", b->crowd->join);
-    printf("\"bench_late_p99_ms\":%.2f,\"position_lines\":%llu,\"chats\":%u,\"chats_heard\":%u,",
-           latency_ms(b->crowd->times.late, 0.99), (unsigned long long)b->crowd->position_lines, b->crowd->chats,
-           b->crowd->chats_heard);
-    printf("\"disconnects\":%u,\"refused\":%u,\"lost\":%u,\"unseen\":%u,\"doubled\":%u,\"wrong_mirrors\":%u}\n",
-           b->crowd->disconnects, r->refused, r->lost, r->unseen, r->doubled, r->wrong_mirrors);
+    char *line;
+    size_t len;
+    FILE *f = open_memstream(&line, &len);
+    fprintf(f, "{\"t\":%llu,\"kind\":\"verdict\",", (unsigned long long)clock_unix_ms());
+    print_result(b, r, f);
+    fclose(f);
+    append(b, line, len);
+    free(line);
+    printf("{");
+    print_result(b, r, stdout);
     fflush(stdout);
 }
 
@@ -164,10 +248,16 @@ static bool run(struct bench *b)
     struct ledger_result r = {0};
     if (!gather(b))
         return false;
+    tell(b, "bots_ready");
     play(b);
     bool read = builders_check(b->crowd, &r);
+    close_second(b);
+    if (!read) {
+        fprintf(stderr, "the world could not be read at the end\n");
+        return false;
+    }
     report(b, &r);
-    return read && !b->crowd->disconnects && !r.lost && !r.unseen && !r.doubled && !r.wrong_mirrors;
+    return !b->crowd->disconnects && !r.lost && !r.unseen && !r.doubled && !r.disordered && !r.wrong_mirrors;
 }
 
 /* ---- options ---- */
@@ -180,6 +270,7 @@ static const char usage[] =
     "  --kill-node-at S  --start-node-at S (seconds from the start)\n"
     "  --connect HOST:PORT (numeric)  --origin X,Z (where the area begins, a multiple of 128; with --connect: "
     "anywhere)\n"
+    "  --timeline FILE (appends a line of JSON each second, and the result)\n"
     "  --nagle (small writes wait, as the real client's do)  --seed N  --json (nothing but the line of JSON)\n";
 
 static void refuse(const char *option, const char *value)
@@ -238,6 +329,8 @@ static void set_option(struct options *o, const char *name, char *value, uint64_
         refuse(name, value);
     else if (!strcmp(name, "store"))
         o->store = strcmp(value, "postgres") ? CLUSTER_SQLITE : CLUSTER_POSTGRES;
+    else if (!strcmp(name, "timeline"))
+        o->timeline = value;
     else if (!strcmp(name, "connect")) {
         char *colon = strrchr(value, ':');
         if (!colon)
@@ -260,13 +353,25 @@ static struct options read_options(int argc, char **argv, uint64_t *seed)
                         .kill_node_at = -1,
                         .start_node_at = -1,
                         .border_fraction = 0.5};
-    static const struct option longs[] = {
-        {"bots", 1, NULL, 0},         {"seconds", 1, NULL, 0},       {"edits-per-s", 1, NULL, 0},
-        {"view", 1, NULL, 0},         {"cells", 1, NULL, 0},         {"border-fraction", 1, NULL, 0},
-        {"gateways", 1, NULL, 0},     {"nodes", 1, NULL, 0},         {"store", 1, NULL, 0},
-        {"kill-node-at", 1, NULL, 0}, {"start-node-at", 1, NULL, 0}, {"connect", 1, NULL, 0},
-        {"origin", 1, NULL, 0},       {"seed", 1, NULL, 0},          {"nagle", 0, NULL, 'n'},
-        {"json", 0, NULL, 'j'},       {"help", 0, NULL, 'h'},        {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"bots", 1, NULL, 0},
+                                          {"seconds", 1, NULL, 0},
+                                          {"edits-per-s", 1, NULL, 0},
+                                          {"view", 1, NULL, 0},
+                                          {"cells", 1, NULL, 0},
+                                          {"border-fraction", 1, NULL, 0},
+                                          {"gateways", 1, NULL, 0},
+                                          {"nodes", 1, NULL, 0},
+                                          {"store", 1, NULL, 0},
+                                          {"kill-node-at", 1, NULL, 0},
+                                          {"start-node-at", 1, NULL, 0},
+                                          {"connect", 1, NULL, 0},
+                                          {"timeline", 1, NULL, 0},
+                                          {"origin", 1, NULL, 0},
+                                          {"seed", 1, NULL, 0},
+                                          {"nagle", 0, NULL, 'n'},
+                                          {"json", 0, NULL, 'j'},
+                                          {"help", 0, NULL, 'h'},
+                                          {NULL, 0, NULL, 0}};
     int c, at;
     while ((c = getopt_long(argc, argv, "", longs, &at)) != -1) {
         if (c == 'h') {
@@ -299,6 +404,12 @@ int main(int argc, char **argv)
         setrlimit(RLIMIT_NOFILE, &files);
     }
     signal(SIGPIPE, SIG_IGN);
+    b.timeline = -1;
+    if (b.o.timeline && (b.timeline = open(b.o.timeline, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0) {
+        perror(b.o.timeline);
+        return 2;
+    }
+    b.all = builders_times_new();
     if (b.o.host && !b.o.placed) { /* no block may be used twice, not by an earlier run either */
         struct rng os;
         rng_seed_os(&os);
@@ -333,7 +444,10 @@ int main(int argc, char **argv)
     if (good && b.cluster)
         cluster_passed(b.cluster);
     cluster_free(b.cluster);
+    builders_times_free(&b.all);
     free(b.borders);
+    if (b.timeline >= 0)
+        close(b.timeline);
     event_base_free(b.base);
     return good ? 0 : 1;
 }

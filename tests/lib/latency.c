@@ -1,6 +1,7 @@
 #include "tests/lib/latency.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "proto/base/mem.h"
 
@@ -21,13 +22,34 @@ void latency_free(struct latency *l)
     free(l);
 }
 
-void latency_add(struct latency *l, uint64_t us)
+static uint64_t bucket_of(uint64_t us)
 {
     uint64_t b = us / BUCKET_US;
-    l->bucket[b < BUCKETS ? b : BUCKETS]++;
+    return b < BUCKETS ? b : BUCKETS;
+}
+
+void latency_add(struct latency *l, uint64_t us)
+{
+    l->bucket[bucket_of(us)]++;
     l->n++;
     if (us > l->max_us)
         l->max_us = us;
+}
+
+/* No bucket above the longest is in use: a second's worth is merged and cleared at the cost of its own range. */
+void latency_merge(struct latency *into, const struct latency *from)
+{
+    for (uint64_t b = 0, last = bucket_of(from->max_us); b <= last; b++)
+        into->bucket[b] += from->bucket[b];
+    into->n += from->n;
+    if (from->max_us > into->max_us)
+        into->max_us = from->max_us;
+}
+
+void latency_clear(struct latency *l)
+{
+    memset(l->bucket, 0, (bucket_of(l->max_us) + 1) * sizeof *l->bucket);
+    l->n = l->max_us = 0;
 }
 
 uint64_t latency_count(const struct latency *l)

@@ -10,6 +10,8 @@ struct latency;
 struct latency *latency_new(void);
 void latency_free(struct latency *l); /* NULL is fine */
 void latency_add(struct latency *l, uint64_t us);
+void latency_merge(struct latency *into, const struct latency *from);
+void latency_clear(struct latency *l);
 uint64_t latency_count(const struct latency *l);
 /* In milliseconds; 0 without samples. share: 0.5 for the median, 1 for the longest. */
 double latency_ms(const struct latency *l, double share);

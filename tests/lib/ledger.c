@@ -13,7 +13,18 @@ struct watcher {
     struct chunk_pos c;
     uint32_t bot;
     uint8_t expected, told; /* enum ledger_step */
-    bool measured;          /* for the step expected last */
+    bool measured[3];       /* by step */
+};
+
+/* What one observer was told of one author's edits in one cell. No padding: its bytes are a hash key. */
+struct pair_key {
+    int32_t i, j;
+    uint32_t observer, author;
+};
+struct pair {
+    struct pair_key key;
+    uint64_t last; /* the latest edit that he was told of */
+    UT_hash_handle hh;
 };
 
 struct entry {
@@ -22,7 +33,9 @@ struct entry {
     uint32_t author;
     enum ledger_step made, refused; /* refused: the lowest step refused, STEP_NONE: none */
     uint64_t sent_us[3];            /* by step */
+    uint64_t nth[3];                /* by step: its place among all edits */
     bool back;                      /* somebody was told a step back */
+    bool late;                      /* somebody was told of a later edit first */
     unsigned n_watchers, room;
     struct watcher *watchers;
     UT_hash_handle hh;
@@ -30,7 +43,8 @@ struct entry {
 
 struct ledger {
     struct entry *entries;
-    uint64_t open;
+    struct pair *pairs;
+    uint64_t open, edits;
 };
 
 struct ledger *ledger_new(void)
@@ -47,6 +61,11 @@ void ledger_free(struct ledger *l)
         HASH_DEL(l->entries, e);
         free(e->watchers);
         free(e);
+    }
+    struct pair *p, *next;
+    HASH_ITER (hh, l->pairs, p, next) {
+        HASH_DEL(l->pairs, p);
+        free(p);
     }
     free(l);
 }
@@ -75,6 +94,7 @@ void ledger_edit(struct ledger *l, unsigned author, struct block_pos at, enum le
     }
     e->made = step;
     e->sent_us[step] = now_us;
+    e->nth[step] = ++l->edits;
 }
 
 void ledger_expect(struct ledger *l, struct block_pos at, struct chunk_pos c, unsigned observer, bool measured)
@@ -95,7 +115,7 @@ void ledger_expect(struct ledger *l, struct block_pos at, struct chunk_pos c, un
     if (w->expected == w->told) /* a watcher counts once, however many steps it is behind */
         l->open++;
     w->expected = (uint8_t)e->made;
-    w->measured = measured;
+    w->measured[e->made] = measured;
 }
 
 unsigned ledger_chunks(struct block_pos at, struct chunk_pos out[1 + MIRRORS_MAX])
@@ -123,6 +143,24 @@ static void told_author(struct ledger *l, struct entry *e, enum ledger_step step
     }
 }
 
+/* Was bot told of a later edit of that author in that cell before? A block's mirrors tell the same edit once more. */
+static bool overtaken(struct ledger *l, unsigned bot, const struct entry *e, enum ledger_step step)
+{
+    struct cell_pos cell = cell_of_block(e->at.x, e->at.z);
+    struct pair_key key = {cell.i, cell.j, bot, e->author};
+    struct pair *p;
+    HASH_FIND(hh, l->pairs, &key, sizeof key, p);
+    if (!p) {
+        p = mem_zalloc(sizeof *p);
+        p->key = key;
+        HASH_ADD(hh, l->pairs, key, sizeof p->key, p);
+    }
+    if (e->nth[step] < p->last)
+        return true;
+    p->last = e->nth[step];
+    return false;
+}
+
 bool ledger_told(struct ledger *l, unsigned bot, struct chunk_pos c, struct block_pos at, int w, uint64_t now_us,
                  uint64_t *took_us)
 {
@@ -147,7 +185,9 @@ bool ledger_told(struct ledger *l, unsigned bot, struct chunk_pos c, struct bloc
         v->told = (uint8_t)step;
         l->open -= was_open && v->told >= v->expected;
         *took_us = now_us - e->sent_us[step];
-        return v->measured && step == v->expected;
+        if (v->measured[step] && overtaken(l, bot, e, step))
+            e->late = true;
+        return v->measured[step] && step == v->expected;
     }
     return false;
 }
@@ -187,6 +227,8 @@ void ledger_check(struct ledger *l, ledger_final *final, void *arg, struct ledge
             if (m != -w)
                 complain(++out->wrong_mirrors, "wrong mirror", e);
         }
+        if (e->late)
+            complain(++out->disordered, "told after a later edit of its author", e);
         for (unsigned i = 0; i < e->n_watchers; i++)
             if (e->watchers[i].told < e->watchers[i].expected) {
                 complain(++out->unseen, "unseen", e);

@@ -5,6 +5,10 @@
  * block on the border of a chunk is entered once for each chunk that shows it (mirrors negative): those must go the
  * same way.
  *
+ * Across blocks each author's edits of one cell must be told to each observer in the order in which they were made:
+ * that is what the next edit was built upon. Only what is told live is held to that: a chunk's first answer is a
+ * picture, in no order. A step that was overtaken by the next one may be left out.
+ *
  * An edit counts as refused when its author is told an older step than the one that he made. Pure; time comes in. */
 #ifndef TESTS_LIB_LEDGER_H
 #define TESTS_LIB_LEDGER_H
@@ -24,7 +28,7 @@ bool ledger_has(const struct ledger *l, struct block_pos at);
 /* author made this step (PLACED with item w, then BROKEN). Who shall see it is told right after, by ledger_expect(). */
 void ledger_edit(struct ledger *l, unsigned author, struct block_pos at, enum ledger_step step, int w, uint64_t now_us);
 /* observer holds chunk c and must be told of the step made last at that block. measured: he held it, answered, when the
- * edit was sent, so the time until he is told is the cluster's and not that of his asking. */
+ * edit was sent, so the time until he is told is the cluster's and not that of his asking, and so is the order. */
 void ledger_expect(struct ledger *l, struct block_pos at, struct chunk_pos c, unsigned observer, bool measured);
 /* The chunks that show a block: its own first. Returns how many. */
 unsigned ledger_chunks(struct block_pos at, struct chunk_pos out[1 + MIRRORS_MAX]);
@@ -44,6 +48,7 @@ struct ledger_result {
     unsigned unseen;        /* in the world, and some holder was never told */
     unsigned doubled;       /* a step back was told, or the world has what was refused */
     unsigned wrong_mirrors; /* shown otherwise in a neighbouring chunk */
+    unsigned disordered;    /* told to somebody after a later edit of the same author in the same cell */
 };
 /* Prints the first few of each kind on stderr. */
 void ledger_check(struct ledger *l, ledger_final *final, void *arg, struct ledger_result *out);

@@ -125,6 +125,41 @@ static void a_mirror_that_differs_is_wrong(void **state)
     assert_int_equal(check(*state, (struct world){true, 40, 0}).wrong_mirrors, 1);
 }
 
+/* The promise is per session and cell: whoever builds a bridge block by block sees it seen that way. */
+static void an_author_s_edits_of_a_cell_must_come_in_their_order(void **state)
+{
+    static const struct block_pos second = {6, 130, 7}, other_cell = {CELL_SIZE + 5, 120, 5};
+    static const struct chunk_pos there = {CELL_CHUNKS, 0};
+    place(*state, inside);
+    ledger_edit(*state, AUTHOR, other_cell, STEP_PLACED, 40, 1100);
+    ledger_expect(*state, other_cell, there, WATCHER, true);
+    place(*state, second);
+    told(*state, WATCHER, own, second, 40);
+    told(*state, WATCHER, there, other_cell, 40); /* of another cell: in any order */
+    assert_int_equal(check(*state, (struct world){true, 40, 0}).disordered, 0);
+    told(*state, WATCHER, own, inside, 40);
+    struct ledger_result r = check(*state, (struct world){true, 40, 0});
+    assert_int_equal(r.disordered, 1);
+    assert_int_equal(r.unseen + r.doubled, 0);
+}
+
+static void an_overtaken_step_and_a_first_answer_are_no_disorder(void **state)
+{
+    static const struct block_pos second = {6, 130, 7}, third = {7, 130, 7};
+    place(*state, inside);
+    place(*state, second);
+    ledger_edit(*state, AUTHOR, inside, STEP_BROKEN, 0, 3000);
+    ledger_expect(*state, inside, own, WATCHER, true);
+    told(*state, WATCHER, own, second, 40);
+    told(*state, WATCHER, own, inside, 0); /* never told of the placing: fine */
+    ledger_edit(*state, AUTHOR, third, STEP_PLACED, 40, 4000);
+    ledger_expect(*state, third, own, WATCHER, false); /* he was still waiting for the chunk */
+    place(*state, edge);
+    told(*state, WATCHER, own, edge, 40);
+    told(*state, WATCHER, own, third, 40);
+    assert_int_equal(check(*state, (struct world){true, 40, -40}).disordered, 0);
+}
+
 static void percentiles_count_every_sample(void **state)
 {
     struct latency *l = latency_new();
@@ -136,6 +171,21 @@ static void percentiles_count_every_sample(void **state)
     assert_true(latency_ms(l, 0.5) == 501);
     assert_true(latency_ms(l, 0.99) == 991);
     assert_true(latency_ms(l, 1) == 60000);
+
+    struct latency *all = latency_new();
+    latency_add(all, 2000000);
+    latency_merge(all, l);
+    assert_int_equal(latency_count(all), 1002);
+    assert_true(latency_ms(all, 0.5) == 502);
+    assert_true(latency_ms(all, 1) == 60000);
+    latency_clear(l);
+    assert_int_equal(latency_count(l), 0);
+    assert_true(latency_ms(l, 1) == 0);
+    latency_merge(all, l);
+    assert_int_equal(latency_count(all), 1002);
+    latency_add(l, 70);
+    assert_true(latency_ms(l, 0.5) == 0.07);
+    latency_free(all);
     latency_free(l);
 }
 
@@ -149,6 +199,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_step_back_is_doubled, up, down),
         cmocka_unit_test_setup_teardown(a_refused_edit_is_not_lost_but_must_not_be_there, up, down),
         cmocka_unit_test_setup_teardown(a_mirror_that_differs_is_wrong, up, down),
+        cmocka_unit_test_setup_teardown(an_author_s_edits_of_a_cell_must_come_in_their_order, up, down),
+        cmocka_unit_test_setup_teardown(an_overtaken_step_and_a_first_answer_are_no_disorder, up, down),
         cmocka_unit_test(percentiles_count_every_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
