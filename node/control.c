@@ -19,8 +19,11 @@ enum { PERCENT = 100 };
 
 const char *node_phase_text(const struct node *n)
 {
-    static const char *const names[] = {"joining", "running", "draining", "leaving", "gone"};
-    return names[n->phase];
+    if (n->ended)
+        return "gone";
+    if (!n->joined)
+        return "joining";
+    return spot_only_drained(&n->spot) ? "draining" : spot_phase_text(n->spot.phase);
 }
 
 /* ---- what left ---- */

@@ -43,10 +43,10 @@ static uint64_t mono(void *clock)
     return clock_mono_ms();
 }
 
-static uint64_t unix_s(void *clock)
+static uint64_t unix_ms(void *clock)
 {
     (void)clock;
-    return clock_unix_ms() / 1000;
+    return clock_unix_ms();
 }
 
 /* ---- the loop ---- */
@@ -138,6 +138,9 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
     set.idle_cell_ms = c->idle_cell_ms;
     set.places_ms = c->places_ms;
     set.cell_pending_max = c->cell_pending_max;
+    set.at_risk_quiet_ms = c->at_risk_quiet_ms;
+    set.maintenance_ms = c->maintenance_ms;
+    set.followers_rows = c->followers_rows;
     snprintf(set.pool, sizeof set.pool, "%s", c->pool);
 
     struct links_conf links;
@@ -162,7 +165,7 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
                            .coord = a->coord,
                            .store = a->store,
                            .now_ms = mono,
-                           .unix_s = unix_s,
+                           .unix_ms = unix_ms,
                            .seed = id};
     a->node = node_new(id, &set, &env);
     links_set_owner(a->links, a->node);

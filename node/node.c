@@ -2,6 +2,7 @@
 #include "node/node.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,6 +70,8 @@ void node_settings_default(struct node_settings *s)
         .idle_cell_ms = 60000,
         .places_ms = 5000,
         .cell_pending_max = 4096,
+        .at_risk_quiet_ms = 1800000,
+        .maintenance_ms = 600000,
     };
 }
 
@@ -77,6 +80,35 @@ void node_settings_default(struct node_settings *s)
 uint64_t node_now(const struct node *n)
 {
     return n->env.now_ms(n->env.clock);
+}
+
+uint64_t node_unix_s(const struct node *n)
+{
+    return n->env.unix_ms(n->env.clock) / 1000;
+}
+
+bool node_takes_part(const struct node *n)
+{
+    return n->spot.phase == SPOT_RUNNING || n->spot.phase == SPOT_AT_RISK;
+}
+
+enum node_state node_told_state(const struct node *n)
+{
+    static const enum node_state told[SPOT_PHASES] = {[SPOT_STARTING] = NODE_STARTING,
+                                                      [SPOT_RUNNING] = NODE_RUNNING,
+                                                      [SPOT_AT_RISK] = NODE_AT_RISK,
+                                                      [SPOT_LEAVING] = NODE_LEAVING,
+                                                      [SPOT_EMPTY] = NODE_LEAVING};
+    return told[n->spot.phase];
+}
+
+bool node_others_run(const struct node *n)
+{
+    for (unsigned k = 0; k < n->n_members; k++) {
+        if (n->members[k].id != n->id && n->members[k].self.state == NODE_RUNNING)
+            return true;
+    }
+    return false;
 }
 
 uint64_t node_later(struct node *n, uint32_t ms)
@@ -188,6 +220,7 @@ struct node *node_new(uint64_t id, const struct node_settings *s, const struct n
     n->scratch = arena_new();
     n->rows = mem_array(ROWS_PER_MSG, sizeof *n->rows);
     lease_init(&n->lease, s->lease_ms);
+    spot_init(&n->spot, s->at_risk_quiet_ms, s->maintenance_ms, node_now(n));
     return n;
 }
 
@@ -305,7 +338,77 @@ static void on_msg(void *owner, uint64_t link, const struct msg *m)
 
 const struct net_events node_net_events = {.up = on_up, .down = on_down, .failed = on_failed, .msg = on_msg};
 
-/* ---- joining, stopping ---- */
+/* ---- joining, leaving ---- */
+
+/* What others are told when it changed; what is given up before it could be told to anybody. */
+static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline_was)
+{
+    const struct spot *s = &n->spot;
+    bool leaves = s->phase == SPOT_LEAVING && s->deadline_ms && !(was == SPOT_LEAVING && deadline_was);
+    if (s->phase != was || leaves) {
+        log_info("node_state from=%s to=%s why=%s cells=%u deadline_ms=%lld", spot_phase_text(was),
+                 spot_phase_text(s->phase), *s->why ? s->why : "-", HASH_COUNT(n->cells),
+                 s->deadline_ms ? (long long)s->deadline_ms - (long long)node_now(n) : -1);
+        n->lease.next_ms = 0; /* the others are told at once */
+    }
+    if (s->phase == was && !leaves)
+        return;
+    struct owned *o, *next;
+    if (leaves) {
+        n->leave_ms = node_now(n);
+        n->leave_cells = HASH_COUNT(n->cells);
+    }
+    HASH_ITER (hh, n->cells, o, next) {
+        o->handoff_tries = 0;
+        bool may_be_ours = o->in && o->in->ready;
+        bool copy = o->in && !may_be_ours;
+        if (leaves && o->state < OWN_SERVING && !may_be_ours)
+            claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "leaving");
+        else if (s->phase != was && s->phase == SPOT_LEAVING && copy)
+            claim_drop(n, o, 0, 0, 0,
+                       "draining"); /* a claim goes on and leaves like the others: Redis may know of it */
+    }
+}
+
+static void try_start(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    if (n->spot.started || !n->joined || (n->set.wait_for_checked && !n->checked))
+        return;
+    spot_started(&n->spot, node_now(n));
+    phase_changed(n, was, n->spot.deadline_ms);
+}
+
+void node_checked(struct node *n)
+{
+    n->checked = true;
+    try_start(n);
+}
+
+void node_set_pool(struct node *n, const char *pool)
+{
+    snprintf(n->set.pool, sizeof n->set.pool, "%s", pool);
+    n->lease.next_ms = 0;
+}
+
+void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    if (spot_told(&n->spot, kind, deadline_unix_ms, n->env.unix_ms(n->env.clock), node_now(n)))
+        log_info("notice kind=%s deadline_unix_ms=%llu phase=%s", notice_name(kind),
+                 (unsigned long long)deadline_unix_ms, spot_phase_text(n->spot.phase));
+    phase_changed(n, was, deadline_was);
+}
+
+void node_notice_withdrawn(struct node *n, enum notice_kind kind)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    if (spot_withdrawn(&n->spot, kind, node_now(n)))
+        log_info("notice_withdrawn kind=%s phase=%s", notice_name(kind), spot_phase_text(n->spot.phase));
+    phase_changed(n, was, deadline_was);
+}
 
 static void on_joined(struct coord_req *req, void *arg)
 {
@@ -313,9 +416,8 @@ static void on_joined(struct coord_req *req, void *arg)
     n->joining_sent = false;
     if (req->err == ERR_OK) {
         n->joined = true;
-        if (n->phase == NODE_JOINING)
-            n->phase = NODE_LIVE;
         log_info("world_joined node=%016llx", (unsigned long long)n->id);
+        try_start(n);
     } else if (req->err == ERR_MISMATCH) {
         n->failed = "the world in Redis has another cell size or schema";
     } else {
@@ -348,65 +450,54 @@ static void on_left(struct coord_req *req, void *arg)
  * it. */
 void node_stop(struct node *n, uint32_t deadline_ms)
 {
-    if (n->phase >= NODE_STOPPING)
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms, now = node_now(n);
+    if (n->spot.stopping)
         return;
     log_info("stopping cells=%u deadline_ms=%u", HASH_COUNT(n->cells), deadline_ms);
-    n->phase = NODE_STOPPING;
-    n->stop_ms = node_now(n) + deadline_ms;
-    n->lease.next_ms = 0; /* tell the others at once */
-    struct owned *o, *next;
-    HASH_ITER (hh, n->cells, o, next) {
-        bool may_be_ours = o->in && o->in->ready;
-        if (o->state < OWN_SERVING && !may_be_ours)
-            claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "stopping");
-    }
+    spot_stop(&n->spot, now + deadline_ms, now);
+    phase_changed(n, was, deadline_was);
 }
 
 bool node_drain(struct node *n)
 {
-    if (n->phase == NODE_DRAINING)
+    enum spot_phase was = n->spot.phase;
+    if (n->spot.draining)
         return true;
-    if (n->phase != NODE_LIVE)
+    if (!node_takes_part(n))
         return false;
-    n->phase = NODE_DRAINING;
     n->gone_before = n->gone;
     n->drain_ms = node_now(n);
-    n->lease.next_ms = 0; /* tell the others at once */
-    struct owned *o, *next;
-    HASH_ITER (hh, n->cells, o, next) {
-        o->handoff_tries = 0;
-        if (o->in && !o->in->ready) /* claims go on and leave like the others: Redis may know of them already */
-            claim_drop(n, o, 0, 0, 0, "draining");
-    }
+    spot_drain(&n->spot, true, node_now(n));
+    phase_changed(n, was, 0);
     n->drain_cells = HASH_COUNT(n->cells);
-    log_info("draining cells=%u", n->drain_cells);
     return true;
 }
 
 bool node_undrain(struct node *n)
 {
-    if (n->phase == NODE_DRAINING) {
-        n->phase = NODE_LIVE;
-        n->lease.next_ms = 0;
-        log_info("undrained cells=%u", HASH_COUNT(n->cells));
-    }
-    return n->phase == NODE_LIVE;
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    spot_drain(&n->spot, false, node_now(n));
+    phase_changed(n, was, deadline_was);
+    return node_takes_part(n);
 }
 
-static void stop_tick(struct node *n)
+static void leave_tick(struct node *n)
 {
-    if (node_now(n) >= n->stop_ms) {
+    if (node_now(n) >= n->spot.deadline_ms) {
         log_warn("stop_deadline cells=%u", HASH_COUNT(n->cells));
-        n->phase = NODE_GONE;
+        n->ended = true;
         return;
     }
-    moves_leave(n);
     if (HASH_COUNT(n->cells) || !presence_saved(n))
         return;
     if (n->left) {
-        n->phase = NODE_GONE;
+        n->ended = true;
         log_info("stopped");
     } else if (!n->leaving_sent && n->join_retry_ms <= node_now(n)) {
+        if (n->spot.phase != SPOT_EMPTY)
+            spot_emptied(&n->spot, node_now(n)); /* from here on no withdrawal calls it back */
         n->leaving_sent = true;
         coord_submit(n->env.coord, coord_req_new(COORD_LEAVE, n->id, on_left, n));
     }
@@ -414,20 +505,11 @@ static void stop_tick(struct node *n)
 
 bool node_stopped(const struct node *n)
 {
-    return n->phase == NODE_GONE;
+    return n->ended;
 }
 
-void node_tick(struct node *n)
+static void cells_tick(struct node *n)
 {
-    if (n->phase == NODE_GONE)
-        return;
-    if (!n->joined) {
-        join(n);
-        if (n->phase == NODE_STOPPING)
-            n->phase = NODE_GONE;
-        return;
-    }
-    keep_tick(n);
     struct owned *o, *next;
     HASH_ITER (hh, n->cells, o, next) {
         if (o->state >= OWN_SERVING) {
@@ -441,16 +523,33 @@ void node_tick(struct node *n)
             claim_tick(n, o);
         }
     }
+}
+
+void node_tick(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    if (n->ended)
+        return;
+    if (!n->joined) {
+        join(n);
+        n->ended = n->spot.phase == SPOT_LEAVING;
+        return;
+    }
+    spot_tick(&n->spot, node_now(n));
+    phase_changed(n, was, deadline_was);
+    keep_tick(n);
+    cells_tick(n);
     claim_pump(n);
     journal_pump(n);
     handoff_pump(n);
     presence_tick(n);
-    if (n->phase == NODE_LIVE)
+    if (n->spot.phase == SPOT_RUNNING)
         moves_balance(n);
-    if (n->phase == NODE_DRAINING)
+    if (n->spot.phase == SPOT_LEAVING)
         moves_leave(n);
-    if (n->phase == NODE_STOPPING)
-        stop_tick(n);
+    if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms)
+        leave_tick(n);
 }
 
 /* ---- what others ask ---- */
@@ -464,12 +563,12 @@ const char *node_not_ready(const struct node *n)
 {
     if (n->failed)
         return n->failed;
-    if (n->phase >= NODE_STOPPING)
-        return "stopping";
-    if (n->phase == NODE_DRAINING)
-        return "draining";
+    if (n->spot.phase >= SPOT_LEAVING)
+        return spot_only_drained(&n->spot) ? "draining" : "stopping";
     if (!n->joined)
         return "redis: not joined yet";
+    if (n->spot.phase == SPOT_STARTING)
+        return "the instance's metadata was not looked at yet";
     if (n->lease.state != LEASE_HELD)
         return "redis: the lease is not held";
     if (n->closed)

@@ -6,7 +6,7 @@
  * below; what it wants done goes out through net_ops, coord and store. main.c
  * gives it the real ones, tests/sim gives it models of them.
  *
- * Used on one thread. now_ms is monotonic, unix_s the wall clock. */
+ * Used on one thread. now_ms is monotonic, unix_ms the wall clock. */
 #ifndef NODE_NODE_H
 #define NODE_NODE_H
 
@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "node/store/store.h"
+#include "proto/imds/notice.h"
 #include "proto/redis/coord.h"
 #include "proto/wire/net.h"
 
@@ -24,6 +25,10 @@ struct node_settings {
     uint32_t idle_cell_ms;     /* a cell without subscriber is released after this */
     uint32_t places_ms;        /* players' places are saved this often */
     uint32_t cell_pending_max; /* edits of one cell that wait for Redis; more are refused */
+    uint32_t at_risk_quiet_ms; /* a rebalance recommendation is over when nothing followed it for so long */
+    uint32_t maintenance_ms;   /* a scheduled maintenance that is nearer means leaving */
+    uint32_t followers_rows;   /* of copies elsewhere of the most visited cells, while running; 0: none */
+    bool wait_for_checked;     /* claims nothing before node_checked(): somebody watches the instance's metadata */
     char address[COORD_ADDRESS_MAX + 1];
     char pool[COORD_POOL_MAX + 1];
 };
@@ -35,7 +40,7 @@ struct node_env {
     struct coord *coord;
     struct store *store;
     uint64_t (*now_ms)(void *clock);
-    uint64_t (*unix_s)(void *clock);
+    uint64_t (*unix_ms)(void *clock);
     void *clock;
     uint64_t seed; /* of its random choices */
 };
@@ -51,7 +56,16 @@ extern const struct net_events node_net_events; /* owner: struct node * */
 /* Every ~10 ms: leases, ticks, flushes, retries. The hot path (edits) does not wait for it. */
 void node_tick(struct node *n);
 
-/* Told to stop: claims nothing more, flushes, releases, then node_stopped() says true.
+/* ---- whether it stays: node/own/spot.h ---- */
+/* What the instance's metadata says. As often as it is found: only news are acted on. deadline_unix_ms 0: not said. */
+void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms);
+void node_notice_withdrawn(struct node *n, enum notice_kind kind);
+/* "type/zone/spot": what is taken away together. Told to the others with the next renewal. */
+void node_set_pool(struct node *n, const char *pool);
+/* The metadata was looked at for the first time, or there is none (see wait_for_checked). */
+void node_checked(struct node *n);
+
+/* Told to stop: claims nothing more, hands everything over, then node_stopped() says true.
  * After deadline_ms it is true whatever is left. */
 void node_stop(struct node *n, uint32_t deadline_ms);
 bool node_stopped(const struct node *n);

@@ -20,6 +20,7 @@
 
 #include "node/node.h"
 #include "node/own/lease.h"
+#include "node/own/spot.h"
 #include "node/world/cell.h"
 #include "node/world/players.h"
 #include "proto/base/rng.h"
@@ -184,9 +185,6 @@ struct sent_to {
     UT_hash_handle hh;
 };
 
-/* Draining: gives everything away as when stopping, but serves on what nobody takes, and may be called back. */
-enum node_phase { NODE_JOINING, NODE_LIVE, NODE_DRAINING, NODE_STOPPING, NODE_GONE };
-
 /* What left this node, since it started. */
 struct left {
     uint64_t moved, released; /* cells */
@@ -208,7 +206,9 @@ struct node {
     struct node_settings set;
     struct node_env env;
     struct rng rng;
-    enum node_phase phase;
+    struct spot spot;
+    bool ended;         /* node_stopped() */
+    bool checked;       /* node_checked() */
     const char *failed; /* why it can never run: another cell size */
     uint64_t join_retry_ms;
     bool joining_sent, joined; /* the world's constants are being compared; are right */
@@ -258,13 +258,18 @@ struct node {
     struct asked_move asked[ASKED_MOVES_MAX];
     unsigned n_asked;
 
-    uint64_t stop_ms; /* deadline of node_stop */
-    bool left;        /* our lease is dropped */
+    uint64_t leave_ms;    /* when it began to leave for good */
+    unsigned leave_cells; /* how many there were then */
+    bool left;            /* our lease is dropped */
     bool leaving_sent;
 };
 
 /* ---- node.c ---- */
 uint64_t node_now(const struct node *n);
+uint64_t node_unix_s(const struct node *n);
+bool node_takes_part(const struct node *n); /* running or at risk: it may hold what it did not hold before */
+enum node_state node_told_state(const struct node *n);
+bool node_others_run(const struct node *n);                   /* other nodes to which cells may go */
 struct owned *node_owned(struct node *n, struct cell_pos at); /* NULL: not here */
 struct owned *node_owned_serial(struct node *n, struct cell_pos at, uint64_t serial);
 struct owned *node_owned_add(struct node *n, struct cell_pos at);

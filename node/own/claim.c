@@ -72,7 +72,7 @@ void claim_want(struct node *n, uint64_t link, const struct msg_want *want)
         serve_not_mine(n, link, want->cell, o->in->source, o->in->epoch, 0);
         return;
     }
-    if (!o && n->phase != NODE_LIVE) {
+    if (!o && !node_takes_part(n)) {
         serve_not_mine(n, link, want->cell, 0, 0, 0);
         return;
     }
@@ -158,7 +158,8 @@ static void decide(struct node *n, struct owned *o, const struct coord_cell *c)
         o->retry_ms = node_later(n, CLOSED_RETRY_MS);
         return;
     }
-    if (!o->checked && !mine && o->n_waiting > 0) {
+    bool settled = o->checked && n->spot.phase == SPOT_RUNNING; /* at risk: only what nobody else could take */
+    if (!settled && !mine && o->n_waiting > 0) {
         uint64_t owners[NEIGHBOURS];
         for (unsigned k = 0; k < NEIGHBOURS; k++)
             owners[k] = c[1 + k].owner_alive ? c[1 + k].owner : 0;
@@ -418,7 +419,7 @@ static void replay_batch(struct node *n, struct owned *o, struct coord_batch *b)
                   (unsigned long long)b->epoch, (unsigned long long)b->n, b->bytes->len, err_text(e));
         return;
     }
-    uint64_t now_s = n->env.unix_s(n->env.clock);
+    uint64_t now_s = node_unix_s(n);
     for (unsigned k = 0; k < count; k++) {
         if (cell_load_row(o->cell, &rows[k], true) != ERR_OK)
             log_error("row_unreadable cell=%d,%d from=journal", o->at.i, o->at.j);

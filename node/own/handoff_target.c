@@ -54,7 +54,7 @@ void handoff_cell_gone(struct node *n, struct owned *o, const char *why)
 static enum offer_answer judge(struct node *n, const struct msg_offer *offer)
 {
     const struct owned *o = node_owned(n, offer->cell);
-    if (n->phase != NODE_LIVE || n->held)
+    if (n->spot.phase != SPOT_RUNNING || n->held)
         return OFFER_NOT_RUNNING;
     if (o && o->state != OWN_FOLLOWING)
         return OFFER_HELD;
@@ -103,7 +103,7 @@ static bool on_follow(struct node *n, struct owned *o, const struct msg_follow *
         return false;
     if (o->in->whole && (f->epoch != o->in->epoch || f->n != o->in->n + 1))
         return false; /* one is missing */
-    uint64_t now_s = n->env.unix_s(n->env.clock);
+    uint64_t now_s = node_unix_s(n);
     load_rows(o, rows, count, true);
     for (unsigned k = 0; k < count; k++) {
         if (rows[k].author.gate)

@@ -36,8 +36,7 @@ uint64_t keep_choose(struct node *n, struct cell_pos at, const uint64_t *owners)
         struct coord_self *self = &n->members[k].self;
         if (n->members[k].id != n->id)
             continue;
-        if (n->phase != NODE_LIVE)
-            self->state = NODE_LEAVING;
+        self->state = node_told_state(n);
         if (self->load < placement_load(mine, 0))
             self->load = placement_load(mine, 0);
     }
@@ -315,7 +314,7 @@ static void on_dirty(struct coord_req *req, void *arg)
 {
     struct node *n = arg;
     n->dirty_sent = false;
-    for (unsigned k = 0; req->err == ERR_OK && n->phase == NODE_LIVE && k < req->dirty.n; k++) {
+    for (unsigned k = 0; req->err == ERR_OK && node_takes_part(n) && k < req->dirty.n; k++) {
         struct msg_want want = {.cell = req->dirty.cells[k], .redirected = true};
         if (!node_owned(n, want.cell))
             claim_want(n, 0, &want);
@@ -373,7 +372,7 @@ static void renew(struct node *n)
     struct coord_self *self = &req->renew.self;
     memcpy(self->address, n->set.address, sizeof self->address);
     memcpy(self->pool, n->set.pool, sizeof self->pool);
-    self->state = n->phase == NODE_LIVE ? NODE_RUNNING : NODE_LEAVING;
+    self->state = node_told_state(n);
     self->load = placement_load(HASH_COUNT(n->cells), players);
     lease_asked(&n->lease, node_now(n));
     coord_submit(n->env.coord, req);
@@ -388,6 +387,7 @@ void keep_tick(struct node *n)
     if (n->check_retry_ms && n->check_retry_ms <= now)
         keep_check_all(n, n->held);
     neighbours_tick(n);
-    if (n->phase == NODE_LIVE && lease_may_claim(&n->lease, now) && !n->dirty_sent && now >= n->dirty_ms)
+    bool may_walk = n->spot.phase == SPOT_RUNNING || (n->spot.phase == SPOT_AT_RISK && !node_others_run(n));
+    if (may_walk && lease_may_claim(&n->lease, now) && !n->dirty_sent && now >= n->dirty_ms)
         dirty_walk(n);
 }

@@ -141,7 +141,7 @@ static bool hand_off(struct node *n, struct owned *o)
 void moves_leave(struct node *n)
 {
     uint64_t now = node_now(n);
-    bool stopping = n->phase == NODE_STOPPING, late = stopping && now + RELEASE_MS >= n->stop_ms;
+    bool stopping = n->spot.deadline_ms, late = stopping && now + RELEASE_MS >= n->spot.deadline_ms;
     bool room = may_leave(n);
     unsigned count = 0;
     struct owned **list = mem_array(HASH_COUNT(n->cells), sizeof *list);

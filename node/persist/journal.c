@@ -168,7 +168,7 @@ void journal_see(struct owned *o, struct session_id session, uint64_t seq, uint6
 
 struct blob *journal_seen(struct node *n, struct owned *o)
 {
-    uint64_t now_s = n->env.unix_s(n->env.clock);
+    uint64_t now_s = node_unix_s(n);
     struct seen *list = mem_array(HASH_COUNT(o->seen), sizeof *list);
     unsigned count = 0;
     struct session_seen *s, *next;
@@ -362,7 +362,7 @@ static void committed(struct node *n, struct owned *o)
     FAULT("journal.committed");
     struct batch *b = o->in_flight;
     bool was_full = full(n, o);
-    uint64_t now_s = n->env.unix_s(n->env.clock);
+    uint64_t now_s = node_unix_s(n);
     cell_commit(o->cell, b->rows, b->n_rows);
     o->n = b->n;
     o->in_flight = NULL;

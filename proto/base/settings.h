@@ -38,7 +38,12 @@
     X(tick_ms, U32, 50, 10, 1000, false, "players' positions are sent this often")                                     \
     X(idle_cell_ms, U32, 60000, 100, 86400000, false, "a cell that nobody watches is released after so long")          \
     X(places_ms, U32, 5000, 100, 600000, false, "players' places are saved this often")                                \
-    X(cell_pending_max, U32, 4096, 64, 8192, false, "rows of one cell that may wait for Redis; then gateways keep them")
+    X(cell_pending_max, U32, 4096, 64, 8192, false,                                                                    \
+      "rows of one cell that may wait for Redis; then gateways keep them")                                             \
+    X(at_risk_quiet_ms, U32, 1800000, 1000, 86400000, false,                                                           \
+      "a rebalance recommendation that nothing followed for so long is over")                                          \
+    X(followers_rows, U32, 0, 0, 100000000, false,                                                                     \
+      "rows of copies that other nodes keep of this node's most visited cells; 0: only while it is at risk")
 
 #define GATEWAY_CONF(X)                                                                                                \
     COMMON_CONF(X)                                                                                                     \

@@ -336,7 +336,7 @@ static uint64_t rig_now(void *clock)
 
 static uint64_t rig_unix(void *clock)
 {
-    return UNIX_S + ((struct node_rig *)clock)->now_ms / 1000;
+    return UNIX_S * 1000ull + ((struct node_rig *)clock)->now_ms;
 }
 
 /* One owner for each epoch, whatever happens. */
@@ -556,7 +556,7 @@ void node_rig_start(struct node_rig *r, unsigned k)
                                  .coord = &h->coord,
                                  .store = &h->store,
                                  .now_ms = rig_now,
-                                 .unix_s = rig_unix,
+                                 .unix_ms = rig_unix,
                                  .clock = r,
                                  .seed = h->id};
     h->node = node_new(h->id, &s, &env);

@@ -62,12 +62,6 @@ static uint64_t host_now_ms(void *arg)
     return sim_ms(h->sim) + h->clock_offset_ms;
 }
 
-static uint64_t host_unix_s(void *arg)
-{
-    const struct host *h = arg;
-    return WALL_S + sim_ms(h->sim) / 1000;
-}
-
 static uint64_t host_unix_ms(void *arg)
 {
     const struct host *h = arg;
@@ -143,7 +137,7 @@ struct host *host_start_node(struct sim *s)
                            .coord = &h->coord,
                            .store = &h->store,
                            .now_ms = host_now_ms,
-                           .unix_s = host_unix_s,
+                           .unix_ms = host_unix_ms,
                            .clock = h,
                            .seed = rng_u64(&s->rng)};
     h->node = node_new(h->id, &settings, &env);
