@@ -214,8 +214,8 @@ static void print_result(const struct bench *b, const struct ledger_result *r, F
     const struct options *o = &b->o;
     const char *store = !b->cluster ? "" : o->store == CLUSTER_POSTGRES ? "postgres" : "sqlite";
     fprintf(f, "\"bots\":%u,\"seconds\":%llu,\"gateways\":%u,\"nodes\":%u,\"store\":\"%s\",\"edits\":%u,", o->bots,
-            (unsigned long long)((b->played_ms + 500) / 1000), b->cluster ? o->gateways : 0, b->cluster ? o->nodes : 0, store,
-            r->edits);
+            (unsigned long long)((b->played_ms + 500) / 1000), b->cluster ? o->gateways : 0, b->cluster ? o->nodes : 0,
+            store, r->edits);
     print_latency(f, "edit_seen", b->all.edit);
     print_latency(f, "position", b->all.position);
     print_latency(f, "first_screen", b->crowd->join);
