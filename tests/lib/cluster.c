@@ -22,7 +22,7 @@ bool member_start(struct member *m)
     const char *what = m->gateway ? "gateway" : "node";
     const char *argv[FLAGS_MAX];
     unsigned n = 0;
-    snprintf(program, sizeof program, "%s/%s/%s", build_dir(), what, what);
+    snprintf(program, sizeof program, "%s/%s/%s", m->older ? m->older : build_dir(), what, what);
     snprintf(listen, sizeof listen, "127.0.0.1:%u", m->listen_port);
     snprintf(admin, sizeof admin, "127.0.0.1:%u", m->admin_port);
     const char *always[] = {program, "--world", WORLD, "--redis",  c->redis.url, "--listen",
@@ -33,7 +33,7 @@ bool member_start(struct member *m)
         argv[n++] = *a;
     for (const char **a = node_only; *a && !m->gateway; a++)
         argv[n++] = *a;
-    for (const char **a = imds; *a; a++)
+    for (const char **a = imds; *a && !m->older; a++) /* the older ones know nothing of it */
         argv[n++] = *a;
     for (unsigned i = 0; i < CLUSTER_ARGS_MAX && more[i]; i++)
         argv[n++] = more[i];
@@ -143,6 +143,13 @@ struct member *cluster_new_node(struct cluster *c)
     if (c->n_nodes == CLUSTER_MEMBERS_MAX)
         abort(); /* the caller's mistake */
     return add_member(c, false);
+}
+
+struct member *cluster_new_gateway(struct cluster *c)
+{
+    if (c->n_gateways == CLUSTER_MEMBERS_MAX)
+        abort(); /* the caller's mistake */
+    return add_member(c, true);
 }
 
 bool cluster_add_node(struct cluster *c)

@@ -33,6 +33,7 @@ struct member {
     uint16_t admin_port;  /* stays over restarts, as do the others */
     uint16_t listen_port; /* node: for peers. gateway: the shared players' port */
     char imds[128];       /* its metadata endpoint, for member_start(); empty: none */
+    const char *older; /* the build directory of an older version, to start it from there; NULL: the one under test */
 };
 
 struct cluster {
@@ -52,7 +53,8 @@ void cluster_free(struct cluster *c); /* kills all; NULL is fine */
 void cluster_passed(struct cluster *c);
 
 struct member *cluster_new_node(struct cluster *c); /* one more, not started; at most CLUSTER_MEMBERS_MAX */
-bool cluster_add_node(struct cluster *c);           /* one more, started, waits until it is ready */
+struct member *cluster_new_gateway(struct cluster *c);
+bool cluster_add_node(struct cluster *c); /* one more, started, waits until it is ready */
 bool cluster_ready(struct cluster *c, unsigned ms);
 void cluster_kill(struct cluster *c);    /* everything, SIGKILL */
 bool cluster_restart(struct cluster *c); /* after cluster_kill(): everything, over the same data */
