@@ -31,7 +31,7 @@ BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/b
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] ops/*/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run format check-format help clean tests-build
+.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl
@@ -62,6 +62,8 @@ fuzz: ## every parser of outside bytes, FUZZ_S=30 seconds each (clang)
 fuzz-run: $(FUZZ)
 	@for f in $(notdir $^); do mkdir -p $(B)/corpus/$$f; echo "== $$f"; $(B)/tests/fuzz/$$f -verbosity=0 -timeout=5 \
 	    -print_final_stats=1 -max_total_time=$(or $(FUZZ_S),30) $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1; done
+image-test: ## ops/Dockerfile carried out in a fresh Debian, and played in (root)
+	@ops/image/test.sh --dir $(BUILD)/image
 docs: all ## the README's tables of settings and metrics, from the programs
 	@ops/docs.sh
 format: ## clang-format everything in place
