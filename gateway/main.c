@@ -3,12 +3,10 @@
 
 #include "gateway/gateway.h"
 #include "gateway/listener.h"
-#include "proto/base/clock.h"
 #include "proto/base/http.h"
 #include "proto/base/log.h"
-#include "proto/base/loop.h"
 #include "proto/base/metrics.h"
-#include "proto/base/rng.h"
+#include "proto/base/program.h"
 #include "proto/base/settings.h"
 #include "proto/redis/coord_redis.h"
 #include "proto/wire/links.h"
@@ -20,8 +18,6 @@ struct gateway_conf {
 static const struct conf_field fields[] = {GATEWAY_CONF(CONF_FIELD)};
 static const char *const others[] = {NODE_CONF(CONF_NAME) CTL_CONF(CONF_NAME) NULL};
 
-enum { EXIT_CONF = 2, EXIT_WORLD = 3 };
-
 struct app {
     struct gateway_conf conf;
     struct loop *loop;
@@ -30,22 +26,10 @@ struct app {
     struct listener *listener;
     struct admin_http *admin;
     struct gateway *gateway;
-    int exit_code;
+    enum program_exit exit_code;
     struct coord_listener events;
     struct metric *cells, *links_up, *ready;
 };
-
-static uint64_t mono(void *clock)
-{
-    (void)clock;
-    return clock_mono_ms();
-}
-
-static uint64_t unix_ms(void *clock)
-{
-    (void)clock;
-    return clock_unix_ms();
-}
 
 static void on_tick(void *arg)
 {
@@ -53,7 +37,7 @@ static void on_tick(void *arg)
     gateway_tick(a->gateway);
     if (gateway_failed(a->gateway)) {
         log_error("cannot_run reason=\"%s\"", gateway_failed(a->gateway));
-        a->exit_code = EXIT_WORLD;
+        a->exit_code = PROGRAM_WORLD;
         loop_end(a->loop);
         return;
     }
@@ -125,12 +109,13 @@ static void settings(const struct gateway_conf *c, struct gateway_settings *set)
     snprintf(set->address, sizeof set->address, "%.*s", COORD_ADDRESS_MAX, c->listen);
 }
 
-static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
+static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, char *why, size_t why_bytes)
 {
+    struct app *a = app;
     const struct gateway_conf *c = &a->conf;
-    struct event_base *base = loop_base(a->loop);
+    struct event_base *base = loop_base(l);
     struct coord_redis_conf redis = {.base = base,
-                                     .dns = loop_dns(a->loop),
+                                     .dns = loop_dns(l),
                                      .url = c->redis,
                                      .world = c->world,
                                      .listener = &a->events,
@@ -138,16 +123,21 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
     struct links_conf links;
     links_conf_default(&links);
     links.base = base;
-    links.dns = loop_dns(a->loop);
+    links.dns = loop_dns(l);
     links.role = ROLE_GATEWAY;
     links.incarnation = id;
     links.world = c->world;
     links.secret = c->secret;
+    a->loop = l;
     a->events = (struct coord_listener){on_event, on_interrupted, a};
-    if (coord_redis_open(&redis, &a->coord, why, why_bytes) != ERR_OK ||
-        links_new(&links, &gateway_net_events, NULL, &a->links, why, why_bytes) != ERR_OK ||
-        listener_open(base, c->listen, loop_raise_file_limit(), &a->listener, why, why_bytes) != ERR_OK)
-        return false;
+    gauges_open(a);
+    enum err e = coord_redis_open(&redis, &a->coord, why, why_bytes);
+    if (e == ERR_OK)
+        e = links_new(&links, &gateway_net_events, NULL, &a->links, why, why_bytes);
+    if (e == ERR_OK)
+        e = listener_open(base, c->listen, files, &a->listener, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
 
     struct gateway_settings set;
     settings(c, &set);
@@ -156,25 +146,26 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
                               .players = &listener_player_ops,
                               .players_ctx = a->listener,
                               .coord = a->coord,
-                              .now_ms = mono,
-                              .unix_ms = unix_ms,
+                              .now_ms = program_mono_ms,
+                              .unix_ms = program_unix_ms,
                               .seed = id};
     a->gateway = gateway_new(id, &set, &env);
     links_set_owner(a->links, a->gateway);
 
     static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
-    a->admin = admin_http_open(base, c->admin, &admin, a, why, why_bytes);
-    if (!a->admin)
-        return false;
+    e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
     listener_start(a->listener, a->gateway);
     log_info("gateway_started version=%s world=%s players_port=%d admin_port=%u", VERSION, c->world,
              listener_port(a->listener), admin_http_port(a->admin));
-    return true;
+    return ERR_OK;
 }
 
 /* Redis answers what is still open, so the gateway goes after it. */
-static void tear_down(struct app *a)
+static void tear_down(void *app)
 {
+    struct app *a = app;
     admin_http_close(a->admin);
     if (a->listener)
         listener_close(a->listener);
@@ -182,46 +173,25 @@ static void tear_down(struct app *a)
         links_free(a->links);
     coord_redis_close(a->coord);
     gateway_free(a->gateway);
-    loop_free(a->loop);
-    metrics_free();
 }
 
 int main(int argc, char **argv)
 {
     static struct app app;
-    static const struct conf_table table = {.program = "gateway",
-                                            .version = VERSION,
-                                            .about = "holds the players' sockets of a spotcraft world",
-                                            .fields = fields,
-                                            .n_fields = sizeof fields / sizeof *fields,
-                                            .settings_bytes = sizeof(struct gateway_conf),
-                                            .others = others};
-    char why[CONF_WHY_BYTES] = "";
-    extern char **environ;
-    enum conf_result r = conf_read(&table, &app.conf, argc, argv, environ, stdout, why);
-    if (r == CONF_EXIT_OK)
-        return 0;
-    if (r == CONF_EXIT_BAD || log_level_parse(app.conf.log_level) < 0) {
-        fprintf(stderr, "gateway: %s\n", r == CONF_EXIT_BAD ? why : "log_level: not error, warn, info or debug");
-        return EXIT_CONF;
-    }
-    struct rng os;
-    rng_seed_os(&os);
-    uint64_t id = rng_u64(&os) | 1;
-    char tag[32];
-    snprintf(tag, sizeof tag, "gateway=%016llx", (unsigned long long)id);
-    log_set_tag(tag);
-    log_set_level((enum log_level)log_level_parse(app.conf.log_level));
-    conf_log(&table, &app.conf);
-    static const struct loop_ops ops = {.tick = on_tick, .stop = on_stop};
-    app.loop = loop_new(&ops, &app);
-    gauges_open(&app);
-    if (build(&app, id, why, sizeof why)) {
-        loop_run(app.loop);
-    } else {
-        log_error("cannot_start reason=\"%s\"", why);
-        app.exit_code = EXIT_CONF;
-    }
-    tear_down(&app);
-    return app.exit_code;
+    static const struct program program = {.conf = {.program = "gateway",
+                                                    .version = VERSION,
+                                                    .about = "holds the players' sockets of a spotcraft world",
+                                                    .fields = fields,
+                                                    .n_fields = sizeof fields / sizeof *fields,
+                                                    .settings_bytes = sizeof(struct gateway_conf),
+                                                    .others = others},
+                                           .settings = &app.conf,
+                                           .log_level = app.conf.log_level,
+                                           .listen = app.conf.listen,
+                                           .secret = app.conf.secret,
+                                           .loop = {.tick = on_tick, .stop = on_stop},
+                                           .build = build,
+                                           .tear_down = tear_down,
+                                           .exit_code = &app.exit_code};
+    return program_run(&program, &app, argc, argv);
 }

@@ -8,9 +8,8 @@
 #include "proto/base/clock.h"
 #include "proto/base/http.h"
 #include "proto/base/log.h"
-#include "proto/base/loop.h"
 #include "proto/base/metrics.h"
-#include "proto/base/rng.h"
+#include "proto/base/program.h"
 #include "proto/base/settings.h"
 #include "proto/redis/coord_redis.h"
 #include "proto/wire/links.h"
@@ -22,7 +21,7 @@ struct node_conf {
 static const struct conf_field fields[] = {NODE_CONF(CONF_FIELD)};
 static const char *const others[] = {GATEWAY_CONF(CONF_NAME) CTL_CONF(CONF_NAME) NULL};
 
-enum { EXIT_CONF = 2, EXIT_WORLD = 3, FLUSH_LINKS_MS = 1000 };
+enum { FLUSH_LINKS_MS = 1000 };
 
 struct app {
     struct node_conf conf;
@@ -32,22 +31,10 @@ struct app {
     struct store *store;
     struct admin_http *admin;
     struct node *node;
-    int exit_code;
+    enum program_exit exit_code;
     uint64_t linger_ms; /* stopped: until when the links may still send what was said last */
     struct metric *cells, *players, *links_up, *journal, *lag, *pending, *ready;
 };
-
-static uint64_t mono(void *clock)
-{
-    (void)clock;
-    return clock_mono_ms();
-}
-
-static uint64_t unix_ms(void *clock)
-{
-    (void)clock;
-    return clock_unix_ms();
-}
 
 /* ---- the loop ---- */
 
@@ -57,7 +44,7 @@ static void on_tick(void *arg)
     node_tick(a->node);
     if (node_failed(a->node)) {
         log_error("cannot_run reason=\"%s\"", node_failed(a->node));
-        a->exit_code = EXIT_WORLD;
+        a->exit_code = PROGRAM_WORLD;
         loop_end(a->loop);
         return;
     }
@@ -116,19 +103,21 @@ static void gauges_open(struct app *a)
 
 /* ---- building ---- */
 
-static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
+static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, char *why, size_t why_bytes)
 {
+    struct app *a = app;
     const struct node_conf *c = &a->conf;
-    struct event_base *base = loop_base(a->loop);
-    struct coord_redis_conf redis = {.base = base,
-                                     .dns = loop_dns(a->loop),
-                                     .url = c->redis,
-                                     .world = c->world,
-                                     .deadline_ms = c->redis_deadline_ms};
-    if (coord_redis_open(&redis, &a->coord, why, why_bytes) != ERR_OK)
-        return false;
-    if (store_open(c->store, base, loop_dns(a->loop), CELL_CHUNKS, &a->store, why, why_bytes) != ERR_OK)
-        return false;
+    struct event_base *base = loop_base(l);
+    struct coord_redis_conf redis = {
+        .base = base, .dns = loop_dns(l), .url = c->redis, .world = c->world, .deadline_ms = c->redis_deadline_ms};
+    (void)files; /* its links are few */
+    a->loop = l;
+    gauges_open(a);
+    enum err e = coord_redis_open(&redis, &a->coord, why, why_bytes);
+    if (e == ERR_OK)
+        e = store_open(c->store, base, loop_dns(l), CELL_CHUNKS, &a->store, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
 
     struct node_settings set;
     node_settings_default(&set);
@@ -146,14 +135,15 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
     struct links_conf links;
     links_conf_default(&links);
     links.base = base;
-    links.dns = loop_dns(a->loop);
+    links.dns = loop_dns(l);
     links.role = ROLE_NODE;
     links.incarnation = id;
     links.world = c->world;
     links.secret = c->secret;
     links.listen = c->listen;
-    if (links_new(&links, &node_net_events, NULL, &a->links, why, why_bytes) != ERR_OK)
-        return false;
+    e = links_new(&links, &node_net_events, NULL, &a->links, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
     const char *colon = strrchr(c->listen, ':');
     if (c->advertise[0])
         snprintf(set.address, sizeof set.address, "%s", c->advertise);
@@ -164,71 +154,50 @@ static bool build(struct app *a, uint64_t id, char *why, size_t why_bytes)
                            .net_ctx = a->links,
                            .coord = a->coord,
                            .store = a->store,
-                           .now_ms = mono,
-                           .unix_ms = unix_ms,
+                           .now_ms = program_mono_ms,
+                           .unix_ms = program_unix_ms,
                            .seed = id};
     a->node = node_new(id, &set, &env);
     links_set_owner(a->links, a->node);
 
     static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
-    a->admin = admin_http_open(base, c->admin, &admin, a, why, why_bytes);
-    if (!a->admin)
-        return false;
+    e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
     log_info("node_started version=%s world=%s peers=%s admin_port=%u", VERSION, c->world, set.address,
              admin_http_port(a->admin));
-    return true;
+    return ERR_OK;
 }
 
 /* Redis and the store answer what is still open, so the node goes after them. */
-static void tear_down(struct app *a)
+static void tear_down(void *app)
 {
+    struct app *a = app;
     admin_http_close(a->admin);
     if (a->links)
         links_free(a->links);
     coord_redis_close(a->coord);
     store_close(a->store);
     node_free(a->node);
-    loop_free(a->loop);
-    metrics_free();
 }
 
 int main(int argc, char **argv)
 {
     static struct app app;
-    static const struct conf_table table = {.program = "node",
-                                            .version = VERSION,
-                                            .about = "owns a part of a spotcraft world",
-                                            .fields = fields,
-                                            .n_fields = sizeof fields / sizeof *fields,
-                                            .settings_bytes = sizeof(struct node_conf),
-                                            .others = others};
-    char why[CONF_WHY_BYTES] = "";
-    extern char **environ;
-    enum conf_result r = conf_read(&table, &app.conf, argc, argv, environ, stdout, why);
-    if (r == CONF_EXIT_OK)
-        return 0;
-    if (r == CONF_EXIT_BAD || log_level_parse(app.conf.log_level) < 0) {
-        fprintf(stderr, "node: %s\n", r == CONF_EXIT_BAD ? why : "log_level: not error, warn, info or debug");
-        return EXIT_CONF;
-    }
-    struct rng os;
-    rng_seed_os(&os);
-    uint64_t id = rng_u64(&os) | 1;
-    char tag[32];
-    snprintf(tag, sizeof tag, "node=%016llx", (unsigned long long)id);
-    log_set_tag(tag);
-    log_set_level((enum log_level)log_level_parse(app.conf.log_level));
-    loop_raise_file_limit();
-    conf_log(&table, &app.conf);
-    static const struct loop_ops ops = {.tick = on_tick, .stop = on_stop};
-    app.loop = loop_new(&ops, &app);
-    gauges_open(&app);
-    if (build(&app, id, why, sizeof why)) {
-        loop_run(app.loop);
-    } else {
-        log_error("cannot_start reason=\"%s\"", why);
-        app.exit_code = EXIT_CONF;
-    }
-    tear_down(&app);
-    return app.exit_code;
+    static const struct program program = {.conf = {.program = "node",
+                                                    .version = VERSION,
+                                                    .about = "owns a part of a spotcraft world",
+                                                    .fields = fields,
+                                                    .n_fields = sizeof fields / sizeof *fields,
+                                                    .settings_bytes = sizeof(struct node_conf),
+                                                    .others = others},
+                                           .settings = &app.conf,
+                                           .log_level = app.conf.log_level,
+                                           .listen = app.conf.listen,
+                                           .secret = app.conf.secret,
+                                           .loop = {.tick = on_tick, .stop = on_stop},
+                                           .build = build,
+                                           .tear_down = tear_down,
+                                           .exit_code = &app.exit_code};
+    return program_run(&program, &app, argc, argv);
 }

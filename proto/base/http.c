@@ -335,14 +335,14 @@ static bool parse_address(const char *text, struct sockaddr_storage *out, int *l
     return inet_pton(AF_INET, address, &v4->sin_addr) == 1;
 }
 
-struct admin_http *admin_http_open(struct event_base *base, const char *host_port, const struct admin_ops *ops,
-                                   void *arg, char *why, size_t why_bytes)
+enum err admin_http_open(struct event_base *base, const char *host_port, const struct admin_ops *ops, void *arg,
+                         struct admin_http **out, char *why, size_t why_bytes)
 {
     struct sockaddr_storage at = {0};
     int at_len;
     if (!parse_address(host_port, &at, &at_len)) {
         snprintf(why, why_bytes, "%.100s is not ADDRESS:PORT", host_port);
-        return NULL;
+        return ERR_BAD;
     }
     struct admin_http *h = mem_zalloc(sizeof *h);
     h->base = base;
@@ -354,7 +354,7 @@ struct admin_http *admin_http_open(struct event_base *base, const char *host_por
     if (!h->listener) {
         snprintf(why, why_bytes, "cannot listen on %.100s: %s", host_port, strerror(errno));
         free(h);
-        return NULL;
+        return ERR_IO;
     }
     evconnlistener_set_error_cb(h->listener, on_accept_error);
     admin_http_set_life(h, LIFE_MS);
@@ -362,7 +362,8 @@ struct admin_http *admin_http_open(struct event_base *base, const char *host_por
     assert(h->resume);
     h->dropped = metrics_counter("spotcraft_admin_connections_dropped_total",
                                  "Connections to the admin pages that were closed to make room for a newer one", NULL);
-    return h;
+    *out = h;
+    return ERR_OK;
 }
 
 void admin_http_set_life(struct admin_http *h, uint32_t ms)

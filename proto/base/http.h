@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "proto/base/err.h"
+
 struct admin_http;
 struct event_base;
 struct evbuffer;
@@ -26,9 +28,9 @@ struct admin_ops {
 };
 
 /* Listens on "127.0.0.1:9100", "[::1]:9100", "localhost:0" (port 0: any free one) or ":9100" (all addresses).
- * NULL: why says why not. */
-struct admin_http *admin_http_open(struct event_base *base, const char *host_port, const struct admin_ops *ops,
-                                   void *arg, char *why, size_t why_bytes);
+ * ERR_BAD: not an address; ERR_IO: cannot listen there; why says which and why. */
+enum err admin_http_open(struct event_base *base, const char *host_port, const struct admin_ops *ops, void *arg,
+                         struct admin_http **out, char *why, size_t why_bytes);
 /* How long the connections that come from now on may live, if not 10 seconds. */
 void admin_http_set_life(struct admin_http *h, uint32_t ms);
 uint16_t admin_http_port(const struct admin_http *h);

@@ -61,7 +61,7 @@ static int set_up(void **state)
     status_bytes = 0;
     base = event_base_new();
     gauge = metrics_gauge("g", "set by refresh", NULL);
-    http = admin_http_open(base, "127.0.0.1:0", &ops, &missing, why, sizeof why);
+    assert_int_equal(admin_http_open(base, "127.0.0.1:0", &ops, &missing, &http, why, sizeof why), ERR_OK);
     assert_string_equal(why, "");
     assert_non_null(http);
     return 0;
@@ -311,14 +311,16 @@ static void a_bad_address_is_told(void **state)
     (void)state;
     static const char *const bad[] = {
         "", "9100", "127.0.0.1", "127.0.0.1:", "127.0.0.1:70000", "example.org:80", "127.0.0.1:80x", "[::1:80"};
+    struct admin_http *none = NULL;
     char why[160];
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
-        assert_null(admin_http_open(base, bad[i], &ops, NULL, why, sizeof why));
+        assert_int_equal(admin_http_open(base, bad[i], &ops, NULL, &none, why, sizeof why), ERR_BAD);
         assert_non_null(strstr(why, "is not ADDRESS:PORT"));
     }
     char taken[32];
     snprintf(taken, sizeof taken, "localhost:%u", admin_http_port(http));
-    assert_null(admin_http_open(base, taken, &ops, NULL, why, sizeof why));
+    assert_int_equal(admin_http_open(base, taken, &ops, NULL, &none, why, sizeof why), ERR_IO);
+    assert_null(none);
     assert_non_null(strstr(why, "Address already in use"));
 }
 
@@ -328,8 +330,8 @@ static void other_addresses_are_listened_on_too(void **state)
     static const char *const good[] = {"localhost:0", ":0", "0.0.0.0:0", "[::1]:0", "[::]:0"};
     for (unsigned i = 0; i < sizeof good / sizeof *good; i++) {
         char why[160] = "";
-        struct admin_http *other = admin_http_open(base, good[i], &ops, NULL, why, sizeof why);
-        if (other)
+        struct admin_http *other = NULL;
+        if (admin_http_open(base, good[i], &ops, NULL, &other, why, sizeof why) == ERR_OK)
             assert_true(admin_http_port(other) > 0);
         else /* a machine without IPv6 */
             assert_true(good[i][0] == '[' && strstr(why, "cannot listen on [::"));
