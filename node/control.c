@@ -100,6 +100,16 @@ static void json_cells(const struct node *n, struct evbuffer *out)
     evbuffer_add_printf(out, "]");
 }
 
+/* What the load is made of. */
+static void json_load(const struct node *n, struct evbuffer *out)
+{
+    struct node_load l = load_node(n);
+    evbuffer_add_printf(out,
+                        ",\"load_of\":{\"weights\":%u,\"coming\":%u,\"edits_per_s\":%.3f,"
+                        "\"presence_bytes_per_s\":%u,\"cpu\":%.3f}",
+                        l.weights, l.coming, l.edits_milli / 1e3, l.presence_bps, l.cpu_milli / 1e3);
+}
+
 static void json_status(const struct node *n, bool cells, struct evbuffer *out)
 {
     static const struct left nothing;
@@ -112,8 +122,9 @@ static void json_status(const struct node *n, bool cells, struct evbuffer *out)
                         (unsigned long long)n->id, node_phase_text(n), lease_state_text(&n->lease),
                         (unsigned long long)n->generation, s.cells, s.cells_serving, s.players, s.links,
                         s.journal_batches, s.pending_edits, (unsigned long long)s.oldest_dirty_ms, n->n_members,
-                        placement_load(s.cells, s.players));
+                        s.load);
     json_text(n->set.pool, out);
+    json_load(n, out);
     evbuffer_add_printf(out, ",\"left\":{");
     json_left(n, &nothing, out);
     evbuffer_add_printf(out, "}");

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "node/own/handoff.h"
+#include "node/own/targets.h"
 #include "node/parts.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
@@ -242,7 +243,7 @@ void node_free(struct node *n)
         HASH_DEL(n->neighbours, b);
         free(b);
     }
-    moves_forget(n);
+    targets_forget(n);
     free(n->members);
     free(n->ready);
     free(n->places);
@@ -355,8 +356,7 @@ static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline
         return;
     struct owned *o, *next;
     if (leaves) {
-        n->leave_ms = node_now(n);
-        n->leave_cells = HASH_COUNT(n->cells);
+        moves_leave_begins(n);
     }
     HASH_ITER (hh, n->cells, o, next) {
         o->handoff_tries = 0;
@@ -544,8 +544,12 @@ void node_tick(struct node *n)
     journal_pump(n);
     handoff_pump(n);
     presence_tick(n);
+    load_tick(n);
+    follow_tick(n);
     if (n->spot.phase == SPOT_RUNNING)
         moves_balance(n);
+    if (n->spot.phase == SPOT_AT_RISK)
+        moves_shed(n);
     if (n->spot.phase == SPOT_LEAVING)
         moves_leave(n);
     if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms)
@@ -583,7 +587,7 @@ const char *node_not_ready(const struct node *n)
 void node_stats(const struct node *n, struct node_stats *out)
 {
     uint64_t now = node_now(n);
-    *out = (struct node_stats){.cells = HASH_COUNT(n->cells), .links = HASH_COUNT(n->links)};
+    *out = (struct node_stats){.load = load_node(n).told, .cells = HASH_COUNT(n->cells), .links = HASH_COUNT(n->links)};
     for (const struct owned *o = n->cells; o; o = o->hh.next) {
         out->cells_serving += o->state == OWN_SERVING;
         out->players += o->players ? players_count(o->players) : 0;

@@ -41,6 +41,7 @@ struct node_env {
     struct store *store;
     uint64_t (*now_ms)(void *clock);
     uint64_t (*unix_ms)(void *clock);
+    uint64_t (*cpu_us)(void *clock); /* that this thread used; NULL: not measured */
     void *clock;
     uint64_t seed; /* of its random choices */
 };
@@ -84,6 +85,7 @@ const char *node_not_ready(const struct node *n);
 /* For /metrics, /status and the simulator's checks. */
 struct node_stats {
     unsigned cells, cells_serving, players, links;
+    uint32_t load;            /* what it tells */
     unsigned journal_batches; /* kept, as the store does not have them */
     uint64_t oldest_dirty_ms; /* age of the oldest row that the store does not have */
     unsigned pending_edits;

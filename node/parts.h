@@ -4,7 +4,10 @@
  *   own/claim.c         a cell from nobody's to served: owners, claim, store, journal
  *   own/keep.c          what is still mine: renewals, checks, restores, burials
  *   own/handoff_*.c     a cell moves to another node, or is followed by one
- *   own/moves.c         which cells go where: leaving, balancing
+ *   own/moves.c         which cells go: leaving, at risk, balancing
+ *   own/targets.c       where they go
+ *   own/follow.c        copies elsewhere of the most visited cells
+ *   own/load.c          what cells weigh, measured
  *   persist/journal.c   edits into batches, batches to Redis, answers in order
  *   persist/flush.c     committed rows to the store, then the journal is trimmed; release
  *   serve.c             the gateways' end: subscriptions, edits, chunk answers
@@ -20,6 +23,7 @@
 
 #include "node/node.h"
 #include "node/own/lease.h"
+#include "node/own/load.h"
 #include "node/own/spot.h"
 #include "node/world/cell.h"
 #include "node/world/players.h"
@@ -150,8 +154,9 @@ struct owned {
     unsigned n_handed_back;    /* edits that came while it was frozen */
     uint64_t handoff_retry_ms; /* not offered again before */
     unsigned handoff_tries;
-    uint64_t avoid;    /* the node that did not take it */
-    uint64_t moved_ms; /* when it came here by a handoff; 0: it did not */
+    uint64_t avoid;      /* the node that did not take it */
+    uint64_t settled_ms; /* when it came here to make the load even; 0: it did not */
+    struct cell_load load;
 
     UT_hash_handle hh;
 };
@@ -166,6 +171,8 @@ struct gate_link {
     UT_hash_handle hh;
 };
 
+enum { GIVEN_SLOTS = 3 };
+
 /* Another node: linked to notice its death before its lease runs out. */
 struct neighbour {
     uint64_t id;
@@ -174,7 +181,10 @@ struct neighbour {
     bool proven;   /* was linked: a refusal is its death */
     uint64_t link; /* 0: none */
     uint64_t retry_ms;
-    uint32_t dial_ms; /* the wait before the next dial: doubles */
+    uint32_t dial_ms;            /* the wait before the next dial: doubles */
+    uint32_t given[GIVEN_SLOTS]; /* load that went there lately, by the second: the list may not have it yet */
+    uint64_t given_s;            /* the second of the newest slot */
+    uint64_t full_until_ms;      /* it had no room */
     UT_hash_handle hh;
 };
 
@@ -248,7 +258,11 @@ struct node {
     bool transfers_due, handoffs_wait;
     unsigned n_frozen; /* cells of ours between freeze and moved */
     struct sent_to *sent;
-    uint64_t balance_ms;
+    uint64_t balance_ms, follow_ms;
+
+    /* load.c */
+    uint64_t load_ms, cpu_us; /* at the last sample */
+    uint32_t cpu_milli;
 
     /* control.c */
     struct left gone, gone_before;     /* until now; until the last drain began */
@@ -260,6 +274,7 @@ struct node {
 
     uint64_t leave_ms;    /* when it began to leave for good */
     unsigned leave_cells; /* how many there were then */
+    size_t leave_rows;    /* ... with so many rows */
     bool left;            /* our lease is dropped */
     bool leaving_sent;
 };
@@ -324,9 +339,17 @@ void flush_tick(struct node *n, struct owned *o);
 void flush_release(struct node *n, struct owned *o); /* begin to give it up */
 
 /* ---- own/moves.c ---- */
+void moves_leave_begins(struct node *n);
 void moves_leave(struct node *n);
+bool moves_in_reserve(const struct node *n); /* half of the time to leave is over: rows go to the store at once */
+bool moves_will_hold(struct node *n);        /* at the rate so far, and if anybody takes the cells */
+void moves_shed(struct node *n);             /* at risk */
 void moves_balance(struct node *n);
-void moves_forget(struct node *n);
+struct owned **moves_by_visitors(struct node *n, unsigned *count); /* the served cells; the caller frees the list */
+
+/* ---- own/follow.c ---- */
+void follow_tick(struct node *n);
+void follow_count(const struct node *n, unsigned *cells, uint64_t *rows); /* that others keep copies of */
 
 /* ---- serve.c ---- */
 void serve_msg(struct node *n, struct gate_link *l, const struct msg *m);

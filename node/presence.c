@@ -244,6 +244,17 @@ static void cell_tick(struct node *n, struct owned *o)
     players_framed(o->players);
 }
 
+/* A message's bytes are its cells', by the players whom each told of. */
+static void count_bytes(struct node *n, const struct msg_in_cell *cells, unsigned count, unsigned players, size_t bytes)
+{
+    for (unsigned k = 0; k < count; k++) {
+        struct owned *o = node_owned(n, cells[k].cell);
+        if (o)
+            o->load.presence_bytes +=
+                (uint32_t)(bytes * (cells[k].n_players + cells[k].n_left + 1) / (players + count));
+    }
+}
+
 /* Frames of many cells share messages, each within the limits of one. */
 static void frames_send(struct node *n, struct gate_link *l)
 {
@@ -258,7 +269,10 @@ static void frames_send(struct node *n, struct gate_link *l)
         struct msg m = {.kind = MSG_PRESENCE};
         m.presence.cells = l->frame + from;
         m.presence.n = to - from;
-        node_send(n, l->link, &m);
+        struct blob *b = msg_encode(&m);
+        count_bytes(n, l->frame + from, to - from, players, b->len);
+        n->env.net->send(n->env.net_ctx, l->link, b);
+        blob_unref(b);
         from = to;
     }
     l->n_frame = 0;

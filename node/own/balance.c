@@ -1,15 +1,19 @@
 #include "node/own/balance.h"
 
-#include <stdbool.h>
-
-#include "node/own/placement.h"
+#include "node/own/load.h"
 
 /* Above the mean by less than a tenth, or by less than two cells with a player each, is even enough. */
 enum { TENTHS = 1, SMALL = 2 * (LOAD_CELL + LOAD_PLAYER) };
+enum { SHARES_MAX = 2, ROOM_SLACK = 512 };
 
 static bool takes_part(const struct coord_member *m)
 {
     return m->self.state == NODE_RUNNING;
+}
+
+static uint32_t least_of(uint64_t a, uint64_t b)
+{
+    return (uint32_t)(a < b ? a : b);
 }
 
 struct balance balance_choose(const struct coord_member *members, unsigned n, uint64_t me)
@@ -47,6 +51,16 @@ struct balance balance_choose(const struct coord_member *members, unsigned n, ui
     }
     if (!least || least->self.load >= mean || !excess || !lack)
         return (struct balance){0};
-    uint64_t share = (mean - least->self.load) * (mine - mean) / excess, own = mine - mean;
-    return (struct balance){least->id, (uint32_t)(share < own ? share : own)};
+    uint64_t share = (mean - least->self.load) * (mine - mean) / excess;
+    return (struct balance){least->id, least_of(share, mine - mean), (uint32_t)((mine - least->self.load) / 2)};
+}
+
+bool balance_has_room(const struct coord_member *members, unsigned n, uint64_t load, uint64_t more)
+{
+    uint64_t sum = 0, running = 0;
+    for (unsigned k = 0; k < n; k++) {
+        sum += members[k].self.load;
+        running += takes_part(&members[k]);
+    }
+    return !running || (load + more) * running <= SHARES_MAX * sum + ROOM_SLACK * running;
 }

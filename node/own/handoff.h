@@ -19,7 +19,7 @@
  * A follower that loses its source keeps its copy for a while. Promoting it is a claim like any other that reads the
  * journal after its last batch, but not the store: if a batch between is missing, it loads from the store after all.
  *
- * The two ends are handoff_source.c and handoff_target.c; drain.c and balance.h say which cells go where. A handoff has
+ * The two ends are handoff_source.c and handoff_target.c; moves.c and targets.h say which cells go where. A handoff has
  * a number, given by its source; messages of another are ignored. */
 #ifndef NODE_OWN_HANDOFF_H
 #define NODE_OWN_HANDOFF_H
@@ -60,6 +60,7 @@ struct incoming {
     bool whole;        /* the copy's end came */
     bool ready;        /* said so: it may be ours any time */
     uint64_t epoch, n; /* the source's epoch; the last batch that we have */
+    bool for_balance;  /* its source stays: the cell is not moved again soon */
     uint64_t generation;
     uint64_t pieces;
     uint64_t heard_ms;

@@ -1,6 +1,8 @@
 /* The source's end of a handoff: see handoff.h. */
 #include "node/own/handoff.h"
 
+#include "node/own/targets.h"
+
 #include <assert.h>
 #include <stdlib.h>
 
@@ -67,6 +69,7 @@ bool handoff_offer(struct node *n, struct owned *o, uint64_t target, bool follow
                                          .epoch = o->epoch,
                                          .rows = cell_rows(o->cell),
                                          .players = players_count(o->players),
+                                         .load = load_plain(n, o),
                                          .follow_only = follow_only};
     node_send(n, link, &m);
     return true;
@@ -436,9 +439,12 @@ static void on_offer_answer(struct node *n, struct owned *o, enum offer_answer a
     if (o->out->phase != OUT_OFFERED)
         return;
     if (a != OFFER_ACCEPTED) {
+        if (a == OFFER_FULL)
+            targets_full(n, o->out->target);
+        else
+            o->handoff_tries++;
         o->avoid = o->out->target;
         o->handoff_retry_ms = node_later(n, RETRY_MS);
-        o->handoff_tries++;
         end(n, o, "result=\"refused\"", refused(a));
         return;
     }

@@ -1,6 +1,7 @@
 /* The target's end of a handoff, and what it does with its copy when the source is gone: see handoff.h. */
 #include <stdlib.h>
 
+#include "node/own/balance.h"
 #include "node/own/handoff.h"
 #include "proto/base/fault.h"
 #include "proto/base/log.h"
@@ -8,10 +9,11 @@
 #include "proto/base/metrics.h"
 
 enum {
-    SILENT_MS = 10000, /* a source that says nothing for so long has forgotten us */
-    ASK_MS = 300,      /* ready, and no word: is it ours? */
-    KEEP_MS = 15000,   /* a copy without source: longer than any lease lasts */
-    COPIES_MAX = 4096  /* cells that a node holds, owned or followed */
+    SILENT_MS = 10000,      /* a source that says nothing for so long has forgotten us */
+    ASK_MS = 300,           /* ready, and no word: is it ours? */
+    KEEP_MS = 15000,        /* a copy without source: longer than any lease lasts */
+    COPIES_MAX = 4096,      /* cells that a node holds, owned or followed */
+    FOLLOWED_ROWS = 1 << 20 /* of copies for others */
 };
 
 static void say(struct node *n, const struct owned *o, enum msg_kind kind, uint64_t value)
@@ -51,6 +53,30 @@ void handoff_cell_gone(struct node *n, struct owned *o, const char *why)
 
 /* ---- taking the copy ---- */
 
+/* An older node does not say it. */
+static uint32_t offer_load(const struct msg_offer *offer)
+{
+    return offer->load ? offer->load : load_weight(offer->players, 0, 0);
+}
+
+/* Rows that are kept here for others alone. */
+static uint64_t followed_rows(const struct node *n)
+{
+    uint64_t rows = 0;
+    for (const struct owned *o = n->cells; o; o = o->hh.next)
+        rows += o->in && o->in->follow_only ? cell_rows(o->cell) : 0;
+    return rows;
+}
+
+static bool source_stays(const struct node *n, uint64_t source)
+{
+    for (unsigned k = 0; k < n->n_members; k++) {
+        if (n->members[k].id == source)
+            return n->members[k].self.state == NODE_RUNNING;
+    }
+    return false;
+}
+
 static enum offer_answer judge(struct node *n, const struct msg_offer *offer)
 {
     const struct owned *o = node_owned(n, offer->cell);
@@ -58,7 +84,12 @@ static enum offer_answer judge(struct node *n, const struct msg_offer *offer)
         return OFFER_NOT_RUNNING;
     if (o && o->state != OWN_FOLLOWING)
         return OFFER_HELD;
-    return HASH_COUNT(n->cells) < COPIES_MAX ? OFFER_ACCEPTED : OFFER_FULL;
+    if (HASH_COUNT(n->cells) >= COPIES_MAX)
+        return OFFER_FULL;
+    if (offer->follow_only)
+        return followed_rows(n) + offer->rows <= FOLLOWED_ROWS ? OFFER_ACCEPTED : OFFER_FULL;
+    uint32_t more = load_scaled(offer_load(offer), n->cpu_milli);
+    return balance_has_room(n->members, n->n_members, load_node(n).told, more) ? OFFER_ACCEPTED : OFFER_FULL;
 }
 
 static void on_offer(struct node *n, struct gate_link *l, const struct msg *m)
@@ -80,8 +111,10 @@ static void on_offer(struct node *n, struct gate_link *l, const struct msg *m)
                                    .source = l->peer,
                                    .link = l->link,
                                    .follow_only = offer->follow_only,
+                                   .for_balance = source_stays(n, l->peer),
                                    .epoch = offer->epoch,
                                    .heard_ms = node_now(n)};
+        load_said(n, o, offer_load(offer));
     }
     node_send(n, l->link, &answer);
 }
@@ -162,11 +195,11 @@ static void on_commit(struct node *n, struct owned *o, const struct msg_commit *
             players_enter(o->players, &c->players[k], 0);
     }
     players_orphan(o->players, 0, now); /* their gateways enter them again over links of their own */
+    o->settled_ms = in->for_balance ? now : 0;
     free(in);
     o->in = NULL;
     o->row_dirty = true; /* the store's row is raised with the first flush */
     o->dirty_from_ms = o->idle_from_ms = now;
-    o->moved_ms = now;
     owned_move(n, o, OWN_SERVING);
     log_info("cell_received cell=%d,%d epoch=%llu rev=%llu rows=%zu players=%u", o->at.i, o->at.j,
              (unsigned long long)o->epoch, (unsigned long long)cell_rev(o->cell), cell_rows(o->cell),

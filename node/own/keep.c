@@ -28,17 +28,15 @@ enum {
 uint64_t keep_choose(struct node *n, struct cell_pos at, const uint64_t *owners)
 {
     static const uint64_t nobody[NEIGHBOURS];
-    unsigned mine = 0;
-    for (struct owned *o = n->cells; o; o = o->hh.next)
-        mine += o->state >= OWN_CLAIMING;
+    uint32_t mine = load_node(n).told;
     /* Redis's list is up to a second old; what we took since then we know better. */
     for (unsigned k = 0; k < n->n_members; k++) {
         struct coord_self *self = &n->members[k].self;
         if (n->members[k].id != n->id)
             continue;
         self->state = node_told_state(n);
-        if (self->load < placement_load(mine, 0))
-            self->load = placement_load(mine, 0);
+        if (self->load < mine)
+            self->load = mine;
     }
     return placement_choose(at, n->members, n->n_members, owners ? owners : nobody);
 }
@@ -363,9 +361,6 @@ static void on_renewed(struct coord_req *req, void *arg)
 static void renew(struct node *n)
 {
     struct coord_req *req = coord_req_new(COORD_RENEW, n->id, on_renewed, n);
-    unsigned players = 0;
-    for (struct owned *o = n->cells; o; o = o->hh.next)
-        players += o->players ? players_count(o->players) : 0;
     req->renew.role = ROLE_NODE;
     req->renew.ttl_ms = n->set.lease_ms;
     req->renew.generation_known = n->generation_met > n->generation ? n->generation_met : n->generation;
@@ -373,7 +368,7 @@ static void renew(struct node *n)
     memcpy(self->address, n->set.address, sizeof self->address);
     memcpy(self->pool, n->set.pool, sizeof self->pool);
     self->state = node_told_state(n);
-    self->load = placement_load(HASH_COUNT(n->cells), players);
+    self->load = load_node(n).told;
     lease_asked(&n->lease, node_now(n));
     coord_submit(n->env.coord, req);
 }

@@ -1,119 +1,89 @@
-/* Which cells go where: all of them when the node leaves, some when it has more than its share.
+/* Which cells go, and when: all of them when the node leaves, a few at a time while it is at risk, some when it has
+ * more than its share.
  *
- * Leaving: the most visited first, so many at a time; a cell that nobody takes is served on while there is time, then
- * flushed and released. Balancing: cells at the edge of what this node owns, next to what the target was given before;
- * a cell that moved lately stays where it is. */
+ * Leaving: the most visited first, so many at a time, each copied while it is served and flipped as soon as its copy is
+ * whole: a cell that is gone is safe, and waiting for the other copies would not make it safer. What others follow
+ * already is only flipped. A cell that nobody watches and that the store has whole is released instead: nobody waits
+ * for it, and its copy would be a burden elsewhere. What must wait for its turn waits; what nobody takes is served on.
+ * The deadline's second half is reserve: rows go to the store without waiting, and a moment before its end the rest is
+ * released.
+ *
+ * At risk: the coldest first, since the hottest have followers (follow.c), and the hint may come to nothing.
+ *
+ * Balancing: cells at the edge of what this node owns, next to what the target was given before. A cell that came here
+ * for balance stays for a minute. */
 #include <stdlib.h>
 
 #include "node/own/balance.h"
 #include "node/own/handoff.h"
-#include "node/own/placement.h"
+#include "node/own/targets.h"
 #include "proto/base/mem.h"
 
 enum {
     LEAVING_AT_ONCE = 64,   /* handoffs of a node that leaves */
     LEAVING_ROWS = 1 << 18, /* no more while those on their way have so many rows */
-    BALANCE_AT_ONCE = 8,
-    BALANCE_MS = 1000,
-    SETTLE_MS = 60000, /* a cell that moved stays for so long */
-    TRIES_MAX = 3,     /* then it is released; or, while draining, served on */
-    REST_MS = 1000,    /* draining: before it is offered again */
-    NOBODY_MS = 100,   /* draining: before somebody is looked for again */
-    SENT_MAX = 16384,  /* cells that we remember to have sent somewhere; then all are forgotten */
-    RELEASE_MS = 3000  /* before the deadline: no more handoffs */
+    RELEASES_AT_ONCE = 64,  /* the store has flushes to do, too */
+    BALANCE_AT_ONCE = 16,
+    BALANCE_ROWS = 1 << 16,
+    BALANCE_MS = 500,
+    SHED_MS = 500,     /* at risk: one cell so often */
+    SETTLE_MS = 60000, /* a cell that moved for balance stays for so long */
+    TRIES_MAX = 3,     /* then it rests */
+    REST_MS = 1000,
+    RELEASE_MS = 1000, /* before the deadline, and for each cell: no more handoffs, but releases */
+    RELEASE_CELL_MS = 5,
+    HOLDS_MS = 3000 /* without any progress for so long the deadline is in danger */
 };
 
-static uint32_t weight(const struct owned *o)
-{
-    return placement_load(1, players_count(o->players));
-}
+/* ---- one round ---- */
 
-static unsigned on_their_way(const struct node *n)
-{
-    unsigned count = 0;
-    for (const struct owned *o = n->cells; o; o = o->hh.next)
-        count += o->out && !o->out->follow_only;
-    return count;
-}
+struct round {
+    struct node *node;
+    struct coord_member *list; /* who may be given cells */
+    unsigned n_list;
+    unsigned going, releasing; /* cells on their way */
+    size_t rows;               /* ... and how many these have: copies take turns on a link */
+};
 
-/* May one more leave? Copies take turns on a link: with fewer rows on their way none waits long for its own. */
-static bool may_leave(const struct node *n)
+static struct round round_begin(struct node *n)
 {
-    size_t rows = 0;
-    unsigned count = 0;
+    struct round r = {.node = n};
+    r.list = targets_list(n, &r.n_list);
     for (const struct owned *o = n->cells; o; o = o->hh.next) {
+        r.releasing += o->state == OWN_RELEASING;
         if (!o->out || o->out->follow_only)
             continue;
-        count++;
-        rows += cell_rows(o->cell);
+        r.going++;
+        r.rows += cell_rows(o->cell);
     }
-    return count < LEAVING_AT_ONCE && rows < LEAVING_ROWS;
+    return r;
 }
 
-/* ---- where ---- */
-
-/* What we know of the neighbours: here, on their way, or gone where we sent them. */
-static void neighbour_owners(struct node *n, struct cell_pos at, uint64_t owners[NEIGHBOURS])
+static struct coord_member *listed(const struct round *r, uint64_t id)
 {
-    struct cell_pos around[NEIGHBOURS];
-    placement_neighbours(at, around);
-    for (unsigned k = 0; k < NEIGHBOURS; k++) {
-        struct owned *o = node_owned(n, around[k]);
-        struct sent_to *s;
-        uint64_t id = cell_id(around[k]);
-        HASH_FIND(hh, n->sent, &id, sizeof id, s);
-        owners[k] = o && o->out ? o->out->target : s ? s->node : 0;
+    for (unsigned k = 0; k < r->n_list; k++) {
+        if (r->list[k].id == id)
+            return &r->list[k];
     }
+    return NULL;
 }
 
-static void remember(struct node *n, const struct owned *o, uint64_t node)
+static bool anybody(const struct round *r)
 {
-    struct sent_to *s;
-    HASH_FIND(hh, n->sent, &o->id, sizeof o->id, s);
-    if (!s) {
-        if (HASH_COUNT(n->sent) >= SENT_MAX)
-            moves_forget(n);
-        s = mem_zalloc(sizeof *s);
-        s->id = o->id;
-        HASH_ADD(hh, n->sent, id, sizeof s->id, s);
-    }
-    s->node = node;
-    for (unsigned k = 0; k < n->n_members; k++) {
-        if (n->members[k].id == node)
-            n->members[k].self.load += weight(o);
-    }
+    return r->n_list > (listed(r, r->node->id) ? 1u : 0u);
 }
 
-void moves_forget(struct node *n)
+static bool offer(struct round *r, struct owned *o, uint64_t target)
 {
-    struct sent_to *s, *next;
-    HASH_ITER (hh, n->sent, s, next) {
-        HASH_DEL(n->sent, s);
-        free(s);
-    }
-}
-
-/* Running nodes that are linked, without me, and without the one that refused last if there is another. */
-static uint64_t choose(struct node *n, const struct owned *o)
-{
-    struct coord_member *others = mem_array(n->n_members, sizeof *others);
-    unsigned count = 0, willing = 0;
-    for (unsigned k = 0; k < n->n_members; k++) {
-        const struct coord_member *m = &n->members[k];
-        if (m->id == n->id || m->self.state != NODE_RUNNING || !keep_link_to(n, m->id))
-            continue;
-        willing += m->id != o->avoid;
-        others[count++] = *m;
-    }
-    for (unsigned k = 0; willing && k < count; k++) {
-        if (others[k].id == o->avoid)
-            others[k--] = others[--count];
-    }
-    uint64_t owners[NEIGHBOURS];
-    neighbour_owners(n, o->at, owners);
-    uint64_t target = placement_choose(o->at, others, count, owners);
-    free(others);
-    return target;
+    struct node *n = r->node;
+    struct coord_member *m = listed(r, target);
+    if (!m || !handoff_offer(n, o, target, false))
+        return false;
+    m->self.load += load_of(n, o);
+    targets_remember(n, o, target);
+    r->going++;
+    r->rows += cell_rows(o->cell);
+    return true;
 }
 
 /* ---- leaving ---- */
@@ -129,49 +99,169 @@ static int by_visitors(const void *a, const void *b)
     return (x->serial > y->serial) - (x->serial < y->serial);
 }
 
-static bool hand_off(struct node *n, struct owned *o)
+struct owned **moves_by_visitors(struct node *n, unsigned *count)
 {
-    uint64_t target = choose(n, o);
-    if (!target || !handoff_offer(n, o, target, false))
-        return false;
-    remember(n, o, target);
-    return true;
+    struct owned **list = mem_array(HASH_COUNT(n->cells) + 1, sizeof *list);
+    *count = 0;
+    for (struct owned *o = n->cells; o; o = o->hh.next) {
+        if (o->state == OWN_SERVING)
+            list[(*count)++] = o;
+    }
+    qsort(list, *count, sizeof *list, by_visitors);
+    return list;
+}
+
+static bool watched(const struct owned *o)
+{
+    return o->n_subs || o->n_waiting || players_count(o->players);
+}
+
+static bool store_has_all(const struct owned *o)
+{
+    return !o->n_kept && !o->open && !o->in_flight && !cell_dirty(o->cell);
+}
+
+/* What releasing all that is here takes, about. */
+static uint64_t release_ms(const struct node *n)
+{
+    uint64_t need = RELEASE_MS + (uint64_t)HASH_COUNT(n->cells) * RELEASE_CELL_MS;
+    uint64_t most = (n->spot.deadline_ms - n->leave_ms) / 2;
+    return need < most ? need : most;
+}
+
+static bool is_late(const struct node *n)
+{
+    return n->spot.deadline_ms && node_now(n) + release_ms(n) >= n->spot.deadline_ms;
+}
+
+bool moves_in_reserve(const struct node *n)
+{
+    uint64_t deadline = n->spot.deadline_ms;
+    return n->spot.phase == SPOT_LEAVING && deadline && node_now(n) >= n->leave_ms + (deadline - n->leave_ms) / 2;
+}
+
+static void release(struct round *r, struct owned *o, const char *why)
+{
+    if (o->out)
+        handoff_abort(r->node, o, why);
+    flush_release(r->node, o);
+    r->releasing++;
+}
+
+/* A follower has it already, if that one still takes part. */
+static void promote(struct round *r, struct owned *o)
+{
+    if (!listed(r, o->out->target)) {
+        handoff_abort(r->node, o, "the follower does not run");
+        return;
+    }
+    targets_remember(r->node, o, o->out->target);
+    r->going++;
+    r->rows += cell_rows(o->cell);
+    handoff_promote_to(r->node, o);
+}
+
+static void send_away(struct round *r, struct owned *o)
+{
+    struct node *n = r->node;
+    bool room = r->going < LEAVING_AT_ONCE && r->rows < LEAVING_ROWS;
+    if (!watched(o) && (store_has_all(o) || !anybody(r))) {
+        if (r->releasing < RELEASES_AT_ONCE)
+            release(r, o, "nobody watches it");
+    } else if (!room || o->handoff_retry_ms > node_now(n)) {
+        return;
+    } else if (o->out) {
+        promote(r, o);
+    } else if (o->handoff_tries >= TRIES_MAX) {
+        o->handoff_tries = 0;
+        o->handoff_retry_ms = node_later(n, REST_MS);
+    } else {
+        uint64_t target = targets_choose(n, o, r->list, r->n_list);
+        if (target)
+            offer(r, o, target);
+    }
 }
 
 void moves_leave(struct node *n)
 {
-    uint64_t now = node_now(n);
-    bool stopping = n->spot.deadline_ms, late = stopping && now + RELEASE_MS >= n->spot.deadline_ms;
-    bool room = may_leave(n);
-    unsigned count = 0;
-    struct owned **list = mem_array(HASH_COUNT(n->cells), sizeof *list);
-    for (struct owned *o = n->cells; o; o = o->hh.next) {
-        if (o->state == OWN_SERVING && (!o->out || o->out->follow_only) && o->handoff_retry_ms <= now)
-            list[count++] = o;
-    }
-    qsort(list, count, sizeof *list, by_visitors);
+    struct round r = round_begin(n);
+    bool late = is_late(n);
+    unsigned count;
+    struct owned **list = moves_by_visitors(n, &count);
     for (unsigned k = 0; k < count; k++) {
         struct owned *o = list[k];
-        if (o->out && !late) {
-            handoff_promote_to(n, o); /* a follower has it already */
+        if (o->out && !o->out->follow_only)
             continue;
-        }
-        if (o->out)
-            handoff_abort(n, o, "no time left");
-        if (!stopping && o->n_subs && o->handoff_tries >= TRIES_MAX) { /* served on: a drain has no deadline */
-            o->handoff_tries = 0;
-            o->handoff_retry_ms = node_later(n, REST_MS);
-            continue;
-        }
-        bool wait = o->n_subs && !late && o->handoff_tries < TRIES_MAX;
-        if (!late && o->handoff_tries < TRIES_MAX && room && hand_off(n, o))
-            room = may_leave(n);
-        else if (!wait)
-            flush_release(n, o);
-        else if (!stopping && room)
-            o->handoff_retry_ms = node_later(n, NOBODY_MS);
+        if (late)
+            release(&r, o, "no time left");
+        else
+            send_away(&r, o);
     }
     free(list);
+    free(r.list);
+}
+
+static size_t rows_here(const struct node *n)
+{
+    size_t rows = 0;
+    for (const struct owned *o = n->cells; o; o = o->hh.next)
+        rows += o->cell ? cell_rows(o->cell) : 0;
+    return rows;
+}
+
+void moves_leave_begins(struct node *n)
+{
+    n->leave_ms = node_now(n);
+    n->leave_cells = HASH_COUNT(n->cells);
+    n->leave_rows = rows_here(n);
+}
+
+/* How long the rest takes at the rate so far. */
+static uint64_t projected(uint64_t elapsed, uint64_t then, uint64_t left)
+{
+    return then > left ? elapsed * left / (then - left) : left ? UINT64_MAX : 0;
+}
+
+bool moves_will_hold(struct node *n)
+{
+    uint64_t now = node_now(n), elapsed = now - n->leave_ms, deadline = n->spot.deadline_ms;
+    uint64_t left = HASH_COUNT(n->cells), time_left = deadline > now ? deadline - now : 0;
+    if (!left)
+        return true;
+    struct round r = round_begin(n);
+    bool somebody = anybody(&r);
+    free(r.list);
+    if (!somebody)
+        return false;
+    if (elapsed < HOLDS_MS && elapsed < (deadline - n->leave_ms) / 4)
+        return true;
+    return projected(elapsed, n->leave_cells, left) <= time_left &&
+           (n->leave_rows == 0 || projected(elapsed, n->leave_rows, rows_here(n)) <= time_left);
+}
+
+/* ---- at risk ---- */
+
+void moves_shed(struct node *n)
+{
+    uint64_t now = node_now(n);
+    if (now < n->balance_ms)
+        return;
+    n->balance_ms = node_later(n, SHED_MS);
+    struct round r = round_begin(n);
+    unsigned count;
+    struct owned **list = moves_by_visitors(n, &count);
+    for (unsigned k = count; k > 0 && !r.going && anybody(&r); k--) {
+        struct owned *o = list[k - 1];
+        if (!watched(o) || o->handoff_retry_ms > now) /* unwatched: it is released when it was idle for long enough */
+            continue;
+        uint64_t target = o->out ? 0 : targets_choose(n, o, r.list, r.n_list);
+        if (o->out)
+            promote(&r, o);
+        else if (target)
+            offer(&r, o, target);
+    }
+    free(list);
+    free(r.list);
 }
 
 /* ---- balancing ---- */
@@ -183,7 +273,7 @@ static int edge_score(struct node *n, const struct owned *o, uint64_t target)
     uint64_t owners[NEIGHBOURS];
     int score = 0;
     placement_neighbours(o->at, around);
-    neighbour_owners(n, o->at, owners);
+    targets_neighbours(n, o->at, owners);
     for (unsigned k = 0; k < NEIGHBOURS; k++) {
         score += owners[k] == target ? 3 : 0;
         score -= node_owned(n, around[k]) ? 1 : 0;
@@ -197,8 +287,8 @@ static struct owned *edge_cell(struct node *n, uint64_t target, uint32_t at_most
     int best_score = 0;
     uint64_t now = node_now(n);
     for (struct owned *o = n->cells; o; o = o->hh.next) {
-        if (o->state != OWN_SERVING || o->out || weight(o) > at_most || o->handoff_retry_ms > now ||
-            (o->moved_ms && now - o->moved_ms < SETTLE_MS))
+        if (o->state != OWN_SERVING || (o->out && !o->out->follow_only) || load_of(n, o) > at_most ||
+            o->handoff_retry_ms > now || (o->settled_ms && now - o->settled_ms < SETTLE_MS))
             continue;
         int score = edge_score(n, o, target);
         if (!best || score > best_score) {
@@ -211,17 +301,23 @@ static struct owned *edge_cell(struct node *n, uint64_t target, uint32_t at_most
 
 void moves_balance(struct node *n)
 {
-    uint64_t now = node_now(n);
-    if (now < n->balance_ms)
+    if (node_now(n) < n->balance_ms)
         return;
     n->balance_ms = node_later(n, BALANCE_MS);
-    unsigned busy = on_their_way(n);
-    for (struct balance b = balance_choose(n->members, n->n_members, n->id); b.target && busy < BALANCE_AT_ONCE;
-         busy++) {
+    struct round r = round_begin(n);
+    struct balance b = balance_choose(r.list, r.n_list, n->id);
+    bool any = false;
+    while (b.target && r.going < BALANCE_AT_ONCE && r.rows < BALANCE_ROWS) {
         struct owned *o = edge_cell(n, b.target, b.load);
-        if (!o || !handoff_offer(n, o, b.target, false))
-            return;
-        b.load -= weight(o);
-        remember(n, o, b.target);
+        if (!o && !any)
+            o = edge_cell(n, b.target, b.one_max);
+        if (o && o->out)
+            handoff_abort(n, o, "the cell moves for balance");
+        if (!o || !offer(&r, o, b.target))
+            break;
+        uint32_t weight = load_of(n, o);
+        b.load -= weight < b.load ? weight : b.load;
+        any = true;
     }
+    free(r.list);
 }

@@ -5,11 +5,6 @@
 
 enum { SIDES = 4, SIDE_WEIGHT = 2, CORNER_WEIGHT = 1 };
 
-uint32_t placement_load(unsigned cells, unsigned players)
-{
-    return cells * LOAD_CELL + players * LOAD_PLAYER;
-}
-
 void placement_neighbours(struct cell_pos at, struct cell_pos out[NEIGHBOURS])
 {
     static const int8_t step[NEIGHBOURS][2] = {{-1, 0}, {1, 0}, {0, -1}, {0, 1}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};

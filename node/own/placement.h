@@ -9,13 +9,10 @@
 
 #include <stdint.h>
 
+#include "node/own/load.h"
 #include "proto/redis/coord.h"
 
 enum { REGION_CELLS = 4, NEIGHBOURS = 8 };
-
-/* What a node tells of itself: a cell weighs LOAD_CELL, a player LOAD_PLAYER. */
-enum { LOAD_CELL = 4, LOAD_PLAYER = 1 };
-uint32_t placement_load(unsigned cells, unsigned players);
 
 /* The neighbours of a cell in the order that placement_choose() wants their owners: sides first, then corners. */
 void placement_neighbours(struct cell_pos at, struct cell_pos out[NEIGHBOURS]);

@@ -210,7 +210,8 @@ static bool flush_due(const struct node *n, const struct owned *o)
         return false;
     if (o->state == OWN_RELEASING)
         return !o->clean && !o->in_flight && !o->open;
-    return something && (n->lease.state == LEASE_OVERDUE || node_now(n) - o->dirty_from_ms >= n->set.flush_ms);
+    bool now = n->lease.state == LEASE_OVERDUE || moves_in_reserve(n);
+    return something && (now || node_now(n) - o->dirty_from_ms >= n->set.flush_ms);
 }
 
 static bool idle(const struct node *n, const struct owned *o)

@@ -327,6 +327,7 @@ void journal_take_edit(struct node *n, struct owned *o, uint64_t link, const str
         a.rev = rows[0].rev;
         batch_add_rows(batch_open(o), rows, count);
         o->n_pending++;
+        o->load.edits++;
         if (!o->in_flight)
             make_ready(n, o);
     } else {
