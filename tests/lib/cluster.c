@@ -158,6 +158,15 @@ bool cluster_add_node(struct cluster *c)
     return member_start(m) && member_wait_ready(m, CLUSTER_READY_MS);
 }
 
+static bool knows_the_others(void *arg)
+{
+    struct member *m = arg;
+    unsigned alive = 0;
+    for (unsigned i = 0; i < m->cluster->n_nodes; i++)
+        alive += m->cluster->node[i].proc && proc_alive(m->cluster->node[i].proc);
+    return member_status_number(m, "members", 0) >= alive;
+}
+
 bool cluster_ready(struct cluster *c, unsigned ms)
 {
     for (unsigned i = 0; i < c->n_nodes; i++)
@@ -165,6 +174,9 @@ bool cluster_ready(struct cluster *c, unsigned ms)
             return false;
     for (unsigned i = 0; i < c->n_gateways; i++)
         if (!member_wait_ready(&c->gateway[i], ms))
+            return false;
+    for (unsigned i = 0; i < c->n_nodes; i++) /* before: it is alone, and takes every cell that is asked for */
+        if (!until(knows_the_others, &c->node[i], ms, "a node knows the others"))
             return false;
     return true;
 }
