@@ -110,6 +110,25 @@ static void json_load(const struct node *n, struct evbuffer *out)
                         l.weights, l.coming, l.edits_milli / 1e3, l.presence_bps, l.cpu_milli / 1e3);
 }
 
+/* Why it leaves, how long it has, and what is left to do. */
+static void json_leaving(const struct node *n, struct evbuffer *out)
+{
+    uint64_t now = node_now(n), deadline = n->spot.deadline_ms;
+    evbuffer_add_printf(out,
+                        ",\"leaving\":{\"why\":\"%s\",\"deadline_ms\":%llu,\"cells_left\":%u,\"cells_then\":%u,"
+                        "\"will_hold\":%s}",
+                        n->spot.why, (unsigned long long)(deadline > now ? deadline - now : 0), HASH_COUNT(n->cells),
+                        n->leave_cells, moves_will_hold(n) ? "true" : "false");
+}
+
+static void json_followers(const struct node *n, struct evbuffer *out)
+{
+    unsigned cells;
+    uint64_t rows;
+    follow_count(n, &cells, &rows);
+    evbuffer_add_printf(out, ",\"followers\":{\"cells\":%u,\"rows\":%llu}", cells, (unsigned long long)rows);
+}
+
 static void json_status(const struct node *n, bool cells, struct evbuffer *out)
 {
     static const struct left nothing;
@@ -125,6 +144,9 @@ static void json_status(const struct node *n, bool cells, struct evbuffer *out)
                         s.load);
     json_text(n->set.pool, out);
     json_load(n, out);
+    json_followers(n, out);
+    if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms)
+        json_leaving(n, out);
     evbuffer_add_printf(out, ",\"left\":{");
     json_left(n, &nothing, out);
     evbuffer_add_printf(out, "}");

@@ -1,6 +1,7 @@
 /* node - owns a part of the world. Reads the settings, builds the parts, runs the loop, leaves in order on SIGTERM. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include <event2/event.h>
 
@@ -34,6 +35,7 @@ struct app {
     enum program_exit exit_code;
     uint64_t linger_ms; /* stopped: until when the links may still send what was said last */
     struct metric *cells, *players, *links_up, *journal, *lag, *pending, *ready;
+    struct metric *load, *state[NODE_STATES], *cells_left, *seconds_left, *in_danger, *followed, *followed_rows;
 };
 
 /* ---- the loop ---- */
@@ -87,6 +89,14 @@ static void refresh(void *arg)
     metric_set(a->lag, (double)s.oldest_dirty_ms / 1e3);
     metric_set(a->pending, s.pending_edits);
     metric_set(a->ready, !node_not_ready(a->node));
+    metric_set(a->load, s.load);
+    for (unsigned k = 0; k < NODE_STATES; k++)
+        metric_set(a->state[k], s.state == (enum node_state)k);
+    metric_set(a->cells_left, s.cells_left);
+    metric_set(a->seconds_left, s.seconds_left);
+    metric_set(a->in_danger, s.in_danger);
+    metric_set(a->followed, s.followed);
+    metric_set(a->followed_rows, (double)s.followed_rows);
 }
 
 static void gauges_open(struct app *a)
@@ -99,9 +109,30 @@ static void gauges_open(struct app *a)
         metrics_gauge("spotcraft_node_flush_lag_seconds", "Age of the oldest row that the store does not have.", NULL);
     a->pending = metrics_gauge("spotcraft_node_pending_edits", "Edits that wait for Redis.", NULL);
     a->ready = metrics_gauge("spotcraft_node_ready", "1 when /readyz says so.", NULL);
+    a->load = metrics_gauge("spotcraft_node_load", "What it tells the other nodes as its load.", NULL);
+    static const char *const states[NODE_STATES] = {[NODE_RUNNING] = "state=\"running\"",
+                                                    [NODE_AT_RISK] = "state=\"at_risk\"",
+                                                    [NODE_LEAVING] = "state=\"leaving\"",
+                                                    [NODE_STARTING] = "state=\"starting\""};
+    for (unsigned k = 0; k < NODE_STATES; k++)
+        a->state[k] = metrics_gauge("spotcraft_node_state", "1 for the state that it tells.", states[k]);
+    a->cells_left = metrics_gauge("spotcraft_node_cells_left", "Leaving: cells that must go yet.", NULL);
+    a->seconds_left = metrics_gauge("spotcraft_node_leave_seconds_left", "Leaving: until the deadline.", NULL);
+    a->in_danger = metrics_gauge("spotcraft_node_deadline_in_danger",
+                                 "Leaving: 1 when the time left is not enough at the rate so far.", NULL);
+    a->followed = metrics_gauge("spotcraft_node_followed_cells", "Cells of which other nodes keep a copy.", NULL);
+    a->followed_rows = metrics_gauge("spotcraft_node_followed_rows", "Rows of these copies.", NULL);
 }
 
 /* ---- building ---- */
+
+static uint64_t cpu_us(void *clock)
+{
+    struct timespec t;
+    (void)clock;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
 
 static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, char *why, size_t why_bytes)
 {
@@ -156,6 +187,7 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
                            .store = a->store,
                            .now_ms = program_mono_ms,
                            .unix_ms = program_unix_ms,
+                           .cpu_us = cpu_us,
                            .seed = id};
     a->node = node_new(id, &set, &env);
     links_set_owner(a->links, a->node);

@@ -24,6 +24,7 @@ static void metrics_open(void)
         "reason=\"cloud\"",    "reason=\"no_block\"", "reason=\"light\"", "reason=\"sign\"",
     };
     struct node_metrics *m = &node_metrics;
+    char label[40];
     m->edits = metrics_counter("spotcraft_node_edits_total", "Edits received from gateways.", NULL);
     m->accepted = metrics_counter("spotcraft_node_edits_acknowledged_total", "Edits that the journal took.", NULL);
     for (unsigned k = 0; k < REFUSALS; k++)
@@ -58,6 +59,11 @@ static void metrics_open(void)
     m->drops = metrics_counter("spotcraft_node_cells_dropped_total", "Cells given up, for whatever reason.", NULL);
     m->buried =
         metrics_counter("spotcraft_node_nodes_buried_total", "Peers declared dead before their lease ran out.", NULL);
+    for (unsigned k = 0; k < NOTICES; k++) {
+        snprintf(label, sizeof label, "kind=\"%s\"", notice_name((enum notice_kind)k));
+        m->notices[k] =
+            metrics_counter("spotcraft_node_notices_total", "Notices of the metadata that were news.", label);
+    }
     m->checks = metrics_counter("spotcraft_node_ownership_checks_total",
                                 "Times that all epochs were compared with Redis.", NULL);
 }
@@ -395,7 +401,9 @@ void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_m
 {
     enum spot_phase was = n->spot.phase;
     uint64_t deadline_was = n->spot.deadline_ms;
-    if (spot_told(&n->spot, kind, deadline_unix_ms, n->env.unix_ms(n->env.clock), node_now(n)))
+    bool news = spot_told(&n->spot, kind, deadline_unix_ms, n->env.unix_ms(n->env.clock), node_now(n));
+    metric_add(node_metrics.notices[kind], news);
+    if (news)
         log_info("notice kind=%s deadline_unix_ms=%llu phase=%s", notice_name(kind),
                  (unsigned long long)deadline_unix_ms, spot_phase_text(n->spot.phase));
     phase_changed(n, was, deadline_was);
@@ -588,6 +596,13 @@ void node_stats(const struct node *n, struct node_stats *out)
 {
     uint64_t now = node_now(n);
     *out = (struct node_stats){.load = load_node(n).told, .cells = HASH_COUNT(n->cells), .links = HASH_COUNT(n->links)};
+    out->state = node_told_state(n);
+    follow_count(n, &out->followed, &out->followed_rows);
+    if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms) {
+        out->cells_left = out->cells;
+        out->seconds_left = n->spot.deadline_ms > now ? (double)(n->spot.deadline_ms - now) / 1e3 : 0;
+        out->in_danger = !moves_will_hold(n);
+    }
     for (const struct owned *o = n->cells; o; o = o->hh.next) {
         out->cells_serving += o->state == OWN_SERVING;
         out->players += o->players ? players_count(o->players) : 0;

@@ -85,7 +85,13 @@ const char *node_not_ready(const struct node *n);
 /* For /metrics, /status and the simulator's checks. */
 struct node_stats {
     unsigned cells, cells_serving, players, links;
-    uint32_t load;            /* what it tells */
+    uint32_t load; /* what it tells */
+    enum node_state state;
+    unsigned cells_left; /* leaving, with a deadline: those that must go yet */
+    double seconds_left; /* ... until then */
+    bool in_danger;      /* ... and it looks as if that were not enough */
+    unsigned followed;   /* cells of which others keep copies */
+    uint64_t followed_rows;
     unsigned journal_batches; /* kept, as the store does not have them */
     uint64_t oldest_dirty_ms; /* age of the oldest row that the store does not have */
     unsigned pending_edits;

@@ -181,10 +181,12 @@ struct neighbour {
     bool proven;   /* was linked: a refusal is its death */
     uint64_t link; /* 0: none */
     uint64_t retry_ms;
-    uint32_t dial_ms;            /* the wait before the next dial: doubles */
-    uint32_t given[GIVEN_SLOTS]; /* load that went there lately, by the second: the list may not have it yet */
-    uint64_t given_s;            /* the second of the newest slot */
-    uint64_t full_until_ms;      /* it had no room */
+    uint32_t dial_ms; /* the wait before the next dial: doubles */
+    struct {
+        uint64_t second;
+        uint32_t load;
+    } given[GIVEN_SLOTS];   /* load that went there lately: the list may not have it yet */
+    uint64_t full_until_ms; /* it had no room */
     UT_hash_handle hh;
 };
 
@@ -342,7 +344,7 @@ void flush_release(struct node *n, struct owned *o); /* begin to give it up */
 void moves_leave_begins(struct node *n);
 void moves_leave(struct node *n);
 bool moves_in_reserve(const struct node *n); /* half of the time to leave is over: rows go to the store at once */
-bool moves_will_hold(struct node *n);        /* at the rate so far, and if anybody takes the cells */
+bool moves_will_hold(const struct node *n);  /* at the rate so far, and if anybody takes the cells */
 void moves_shed(struct node *n);             /* at risk */
 void moves_balance(struct node *n);
 struct owned **moves_by_visitors(struct node *n, unsigned *count); /* the served cells; the caller frees the list */
@@ -379,6 +381,7 @@ const char *node_phase_text(const struct node *n);
 struct node_metrics {
     struct metric *edits, *accepted, *refused[REFUSALS], *known, *wanted;
     struct metric *ack_seconds, *chunk_seconds, *claim_seconds, *flush_seconds;
+    struct metric *notices[NOTICES];
     struct metric *freeze_seconds, *handoff_seconds, *handoff_bytes, *handed_back;
     struct metric *flushes, *flush_errors, *flush_rows, *append_retries, *quarantined, *restores, *drops, *buried,
         *checks, *promotions;

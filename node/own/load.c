@@ -45,7 +45,7 @@ uint32_t load_plain(const struct node *n, const struct owned *o)
     return l->said > measured && node_now(n) < l->said_until_ms ? l->said : measured;
 }
 
-uint32_t load_of(const struct node *n, const struct owned *o)
+uint32_t load_cell(const struct node *n, const struct owned *o)
 {
     return load_scaled(load_plain(n, o), n->cpu_milli);
 }

@@ -11,7 +11,8 @@
  * then looks as full as it is. Cells on their way out count no more once the target accepted, and count there from then
  * on.
  *
- * struct cell_load lies in each owned cell. Pure but for load_tick(), load_node() and load_of(), which look at a node.
+ * struct cell_load lies in each owned cell. Pure but for load_tick(), load_node() and load_cell(), which look at a
+ * node.
  */
 #ifndef NODE_OWN_LOAD_H
 #define NODE_OWN_LOAD_H
@@ -48,7 +49,7 @@ struct owned;
 void load_tick(struct node *n);
 void load_said(struct node *n, struct owned *o, uint32_t said);   /* by the source of a cell that comes */
 uint32_t load_plain(const struct node *n, const struct owned *o); /* a cell's weight: what an offer says */
-uint32_t load_of(const struct node *n, const struct owned *o);    /* ... as it counts in what is told */
+uint32_t load_cell(const struct node *n, const struct owned *o);  /* ... as it counts in what is told */
 struct node_load load_node(const struct node *n);
 
 #endif

@@ -79,7 +79,7 @@ static bool offer(struct round *r, struct owned *o, uint64_t target)
     struct coord_member *m = listed(r, target);
     if (!m || !handoff_offer(n, o, target, false))
         return false;
-    m->self.load += load_of(n, o);
+    m->self.load += load_cell(n, o);
     targets_remember(n, o, target);
     r->going++;
     r->rows += cell_rows(o->cell);
@@ -222,16 +222,16 @@ static uint64_t projected(uint64_t elapsed, uint64_t then, uint64_t left)
     return then > left ? elapsed * left / (then - left) : left ? UINT64_MAX : 0;
 }
 
-bool moves_will_hold(struct node *n)
+bool moves_will_hold(const struct node *n)
 {
     uint64_t now = node_now(n), elapsed = now - n->leave_ms, deadline = n->spot.deadline_ms;
     uint64_t left = HASH_COUNT(n->cells), time_left = deadline > now ? deadline - now : 0;
     if (!left)
         return true;
-    struct round r = round_begin(n);
-    bool somebody = anybody(&r);
-    free(r.list);
-    if (!somebody)
+    unsigned others;
+    struct coord_member *list = targets_list(n, &others);
+    free(list);
+    if (others < 2) /* one is this node */
         return false;
     if (elapsed < HOLDS_MS && elapsed < (deadline - n->leave_ms) / 4)
         return true;
@@ -287,7 +287,7 @@ static struct owned *edge_cell(struct node *n, uint64_t target, uint32_t at_most
     int best_score = 0;
     uint64_t now = node_now(n);
     for (struct owned *o = n->cells; o; o = o->hh.next) {
-        if (o->state != OWN_SERVING || (o->out && !o->out->follow_only) || load_of(n, o) > at_most ||
+        if (o->state != OWN_SERVING || (o->out && !o->out->follow_only) || load_cell(n, o) > at_most ||
             o->handoff_retry_ms > now || (o->settled_ms && now - o->settled_ms < SETTLE_MS))
             continue;
         int score = edge_score(n, o, target);
@@ -315,7 +315,7 @@ void moves_balance(struct node *n)
             handoff_abort(n, o, "the cell moves for balance");
         if (!o || !offer(&r, o, b.target))
             break;
-        uint32_t weight = load_of(n, o);
+        uint32_t weight = load_cell(n, o);
         b.load -= weight < b.load ? weight : b.load;
         any = true;
     }

@@ -17,35 +17,29 @@ enum {
 
 /* ---- what was given lately ---- */
 
-static void turn_to(struct neighbour *b, uint64_t second)
-{
-    for (; b->given_s < second; b->given_s++) {
-        if (second - b->given_s > GIVEN_SLOTS)
-            b->given_s = second - GIVEN_SLOTS;
-        b->given[(b->given_s + 1) % GIVEN_SLOTS] = 0;
-    }
-}
-
-static struct neighbour *neighbour_of(struct node *n, uint64_t id)
+static struct neighbour *neighbour_of(const struct node *n, uint64_t id)
 {
     struct neighbour *b;
     HASH_FIND(hh, n->neighbours, &id, sizeof id, b);
     return b;
 }
 
-static uint32_t given_to(struct node *n, uint64_t id)
+static void give(struct neighbour *b, uint64_t second, uint32_t load)
 {
-    struct neighbour *b = neighbour_of(n, id);
+    unsigned k = (unsigned)(second % GIVEN_SLOTS);
+    b->given[k].load = b->given[k].second == second ? b->given[k].load + load : load;
+    b->given[k].second = second;
+}
+
+static uint32_t given_to(const struct neighbour *b, uint64_t second)
+{
     uint32_t sum = 0;
-    if (!b)
-        return 0;
-    turn_to(b, node_now(n) / 1000);
     for (unsigned k = 0; k < GIVEN_SLOTS; k++)
-        sum += b->given[k];
+        sum += second - b->given[k].second < GIVEN_SLOTS ? b->given[k].load : 0;
     return sum;
 }
 
-struct coord_member *targets_list(struct node *n, unsigned *count)
+struct coord_member *targets_list(const struct node *n, unsigned *count)
 {
     struct coord_member *list = mem_array(n->n_members + 1, sizeof *list);
     uint64_t now = node_now(n);
@@ -60,7 +54,7 @@ struct coord_member *targets_list(struct node *n, unsigned *count)
         } else if (m->self.state != NODE_RUNNING || !b || !b->link || b->full_until_ms > now) {
             continue;
         } else {
-            m->self.load += given_to(n, m->id);
+            m->self.load += given_to(b, now / 1000);
         }
         ++*count;
     }
@@ -102,10 +96,8 @@ void targets_remember(struct node *n, const struct owned *o, uint64_t node)
         HASH_ADD(hh, n->sent, id, sizeof s->id, s);
     }
     s->node = node;
-    if (b) {
-        turn_to(b, node_now(n) / 1000);
-        b->given[b->given_s % GIVEN_SLOTS] += load_of(n, o);
-    }
+    if (b)
+        give(b, node_now(n) / 1000, load_cell(n, o));
 }
 
 void targets_forget(struct node *n)

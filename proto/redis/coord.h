@@ -57,7 +57,7 @@ enum {
     COORD_NAMES_MAX = 1000
 };
 
-enum node_state { NODE_RUNNING = 0, NODE_AT_RISK = 1, NODE_LEAVING = 2, NODE_STARTING = 3 };
+enum node_state { NODE_RUNNING = 0, NODE_AT_RISK = 1, NODE_LEAVING = 2, NODE_STARTING = 3, NODE_STATES };
 
 /* What a node tells about itself at each renewal. A gateway fills in address only. */
 struct coord_self {
