@@ -26,19 +26,23 @@ UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test
 INTEG  := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 SIM    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
 SIMLIB := $(filter-out $(SIM:=.o),$(patsubst %.c,$(B)/%.o,$(wildcard tests/sim/*.c)))
+UPGRADE := $(patsubst tests/upgrade/%.c,$(B)/tests/upgrade/%,$(wildcard tests/upgrade/test_*.c))
+# The last commit with the schema before this one, and where its programs are built.
+OLDER_COMMIT := 0be389bf8fab60aaebd211d6e5620c78e7848061
+OLDER  := $(BUILD)/older/$(OLDER_COMMIT)
 FUZZ   := $(patsubst tests/fuzz/%.c,$(B)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/bench_*.c))
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] ops/*/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build
+.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build upgrade-test
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
-tests-build: all $(UNIT) $(SIM) $(INTEG) $(BENCH) ## everything that the tests run
+tests-build: all $(UNIT) $(SIM) $(INTEG) $(BENCH) $(UPGRADE) ## everything that the tests run
 test: tests-build ## unit, simulator and integration tests, with their counts
 	@$(RUN) $(UNIT) $(SIM) $(INTEG)
 unit: $(UNIT) ## one binary per module, milliseconds each
@@ -51,6 +55,14 @@ sim-bug: $(SIM)
 	@for t in $^; do SIM_EXPECT=bug $$t >$(B)/sim-bug.log 2>&1 || { echo "$(BUG): not found"; exit 1; }; done; echo "$(BUG): found"
 integration: all $(INTEG) ## the real programs, killed and cut
 	@$(RUN) $(INTEG)
+upgrade-test: all $(UPGRADE) $(OLDER)/built ## this version beside the older one, which is built from the git history
+	@OLDER=$(OLDER)/build/release $(RUN) $(UPGRADE)
+$(OLDER)/built:
+	@git cat-file -e '$(OLDER_COMMIT)^{commit}' 2>/dev/null || { echo "upgrade-test: commit $(OLDER_COMMIT) is not in this" \
+	    "checkout's history, and the older version is built from it: fetch the whole history first" >&2; exit 1; }
+	@rm -rf $(OLDER) && mkdir -p $(OLDER) && git archive $(OLDER_COMMIT) | tar -x -C $(OLDER)
+	@$(MAKE) --no-print-directory -s -C $(OLDER) BUILD=build SAN= FAULTS= BUG= WERROR= VERSION=$(OLDER_COMMIT) all
+	@touch $@
 run: all ## a world on this machine; ARGS="--nodes 5": see ops/up.sh --help
 	@ops/up.sh --no-install $(ARGS)
 bench: all $(BENCH) ## bots against a cluster of its own; ARGS="--bots 500": see --help
@@ -84,10 +96,10 @@ $(B)/%.a:
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
 $(B)/ops/spotctl: $(B)/ops/ctl/main.o $(B)/libctl.a $(B)/libproto.a
-$(UNIT) $(SIM) $(INTEG) $(BENCH): LDLIBS += -lcmocka
+$(UNIT) $(SIM) $(INTEG) $(BENCH) $(UPGRADE): LDLIBS += -lcmocka
 $(FUZZ): %: %.o $(B)/libproto.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
-$(UNIT) $(INTEG) $(BENCH): %: %.o $(B)/libtest.a $(LIBS)
+$(UNIT) $(INTEG) $(BENCH) $(UPGRADE): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
