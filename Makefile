@@ -21,7 +21,7 @@ obj     = $(patsubst %.c,$(B)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c $(1)
 GEN    := $(patsubst proto/schema/%.proto,$(B)/gen/%.pb-c.c,$(wildcard proto/schema/*.proto))
 LUA    := $(patsubst proto/redis/%.lua,$(B)/gen/%.lua.h,$(wildcard proto/redis/*.lua))
 SQL    := $(patsubst ops/migrations/%.sql,$(B)/gen/%.sql.h,$(wildcard ops/migrations/*.sql))
-LIBS   := $(B)/libctl.a $(B)/libimds.a $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
+LIBS   := $(B)/libctl.a $(B)/libreport.a $(B)/libimds.a $(B)/libgateway.a $(B)/libnode.a $(B)/libproto.a
 UNIT   := $(patsubst tests/unit/%.c,$(B)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 INTEG  := $(patsubst tests/integration/%.c,$(B)/tests/integration/%,$(wildcard tests/integration/test_*.c))
 SIM    := $(patsubst tests/sim/%.c,$(B)/tests/sim/%,$(wildcard tests/sim/test_*.c))
@@ -38,7 +38,7 @@ RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 .PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build upgrade-test
 .SECONDARY:
 .DELETE_ON_ERROR:
-all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl
+all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-report
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
@@ -89,6 +89,7 @@ $(B)/libproto.a: $(call obj,proto) $(GEN:.c=.o)
 $(B)/libnode.a: $(call obj,node)
 $(B)/libgateway.a: $(call obj,gateway)
 $(B)/libctl.a: $(call obj,ops/ctl)
+$(B)/libreport.a: $(call obj,ops/report)
 $(B)/libimds.a: $(call obj,ops/imds)
 $(B)/libtest.a: $(call obj,tests/lib)
 $(B)/%.a:
@@ -96,6 +97,7 @@ $(B)/%.a:
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
 $(B)/ops/spotctl: $(B)/ops/ctl/main.o $(B)/libctl.a $(B)/libproto.a
+$(B)/ops/spotcraft-report: $(B)/ops/report/main.o $(B)/libreport.a $(B)/libproto.a
 $(UNIT) $(SIM) $(INTEG) $(BENCH) $(UPGRADE): LDLIBS += -lcmocka
 $(FUZZ): %: %.o $(B)/libproto.a
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
@@ -103,7 +105,7 @@ $(UNIT) $(INTEG) $(BENCH) $(UPGRADE): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl:
+$(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-report:
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/gen/%.pb-c.c: proto/schema/%.proto
