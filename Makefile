@@ -38,7 +38,7 @@ RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 .PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build upgrade-test
 .SECONDARY:
 .DELETE_ON_ERROR:
-all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-report
+all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-imds $(B)/ops/spotcraft-report
 
 help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
@@ -97,6 +97,7 @@ $(B)/%.a:
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
 $(B)/ops/spotctl: $(B)/ops/ctl/main.o $(B)/libctl.a $(B)/libproto.a
+$(B)/ops/spotcraft-imds: $(B)/ops/imds/main.o $(B)/libimds.a $(B)/libproto.a
 $(B)/ops/spotcraft-report: $(B)/ops/report/main.o $(B)/libreport.a $(B)/libproto.a
 $(UNIT) $(SIM) $(INTEG) $(BENCH) $(UPGRADE): LDLIBS += -lcmocka
 $(FUZZ): %: %.o $(B)/libproto.a
@@ -105,7 +106,7 @@ $(UNIT) $(INTEG) $(BENCH) $(UPGRADE): %: %.o $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 $(SIM): %: %.o $(SIMLIB) $(B)/libtest.a $(LIBS)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
-$(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-report:
+$(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-imds $(B)/ops/spotcraft-report:
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(B)/gen/%.pb-c.c: proto/schema/%.proto
@@ -123,6 +124,6 @@ $(B)/%.o: %.c | $(GEN) $(LUA) $(SQL)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
-$(B)/node/main.o $(B)/gateway/main.o $(B)/ops/ctl/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
+$(B)/node/main.o $(B)/gateway/main.o $(B)/ops/ctl/main.o $(B)/ops/imds/main.o: ALL_CFLAGS += -DVERSION='"$(VERSION)"'
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
