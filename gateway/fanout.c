@@ -127,16 +127,43 @@ bool fanout_piece(struct gateway *g, struct session *s, const struct chunk_piece
 
 /* ---- one message's rows to all who hold their chunks ---- */
 
-static void note_row(struct gateway *g, struct chunk_pos at, const struct block_pos *what, unsigned row,
-                     struct shown_chunk **touched)
+/* Rows that are told together, chunk by chunk. A row that would so come before an older one begins the next run: others
+ * see a builder's blocks in the order in which he placed them. */
+struct run {
+    struct shown_chunk *first, *last;
+};
+
+static unsigned held_chunks(struct gateway *g, const struct row *r, struct shown_chunk *out[1 + MIRRORS_MAX])
 {
-    struct shown_chunk *c = interest_chunk(g, at);
-    if (!c)
-        return;
-    told_note(g, c, *what);
+    struct chunk_pos at[1 + MIRRORS_MAX] = {chunk_of_block(r->at.x, r->at.z)};
+    unsigned n = 1 + (r->kind == ROW_BLOCK ? chunk_mirrors(r->at.x, r->at.z, at + 1) : 0), held = 0;
+    for (unsigned k = 0; k < n; k++) {
+        struct shown_chunk *c = interest_chunk(g, at[k]);
+        if (c)
+            out[held++] = c;
+    }
+    return held;
+}
+
+static bool fits(const struct run *run, struct shown_chunk *const *chunks, unsigned n)
+{
+    if (n == 1 && chunks[0] == run->last)
+        return true;
+    for (unsigned k = 0; k < n; k++)
+        if (chunks[k]->n_rows)
+            return false;
+    return true;
+}
+
+static void note_row(struct run *run, struct shown_chunk *c, unsigned row)
+{
     if (c->n_rows == 0) {
-        c->touched_next = *touched;
-        *touched = c;
+        c->touched_next = NULL;
+        if (run->last)
+            run->last->touched_next = c;
+        else
+            run->first = c;
+        run->last = c;
     }
     if (c->n_rows == c->rows_cap) {
         c->rows_cap = c->rows_cap ? 2 * c->rows_cap : 8;
@@ -199,20 +226,27 @@ static void tell_chunk(struct gateway *g, const struct shown_chunk *c, const str
     blob_unref(shared);
 }
 
-void fanout_rows(struct gateway *g, const struct row *rows, unsigned n)
+static void tell_run(struct gateway *g, struct run *run, const struct row *rows)
 {
-    struct shown_chunk *touched = NULL;
-    for (unsigned k = 0; k < n; k++) {
-        struct chunk_pos mirrors[MIRRORS_MAX];
-        note_row(g, chunk_of_block(rows[k].at.x, rows[k].at.z), &rows[k].at, k, &touched);
-        if (rows[k].kind != ROW_BLOCK)
-            continue;
-        unsigned m = chunk_mirrors(rows[k].at.x, rows[k].at.z, mirrors);
-        for (unsigned c = 0; c < m; c++)
-            note_row(g, mirrors[c], &rows[k].at, k, &touched);
-    }
-    for (struct shown_chunk *c = touched; c; c = c->touched_next) {
+    for (struct shown_chunk *c = run->first; c; c = c->touched_next) {
         tell_chunk(g, c, rows);
         c->n_rows = 0;
     }
+    *run = (struct run){NULL, NULL};
+}
+
+void fanout_rows(struct gateway *g, const struct row *rows, unsigned n)
+{
+    struct run run = {NULL, NULL};
+    for (unsigned k = 0; k < n; k++) {
+        struct shown_chunk *chunks[1 + MIRRORS_MAX];
+        unsigned held = held_chunks(g, &rows[k], chunks);
+        if (!fits(&run, chunks, held))
+            tell_run(g, &run, rows);
+        for (unsigned c = 0; c < held; c++) {
+            told_note(g, chunks[c], rows[k].at);
+            note_row(&run, chunks[c], k);
+        }
+    }
+    tell_run(g, &run, rows);
 }

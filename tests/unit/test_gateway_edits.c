@@ -277,6 +277,26 @@ static void a_new_owner_is_sent_the_unanswered_from_the_oldest(void **state)
     }
 }
 
+/* One message tells of several chunks: what a builder placed last is not seen before what it was built upon. */
+static void rows_of_several_chunks_are_told_in_their_order(void **state)
+{
+    struct rig *r = *state;
+    uint64_t node = two_players(r);
+    const struct row rows[] = {by(block(5, 100, 6, 1, 1), 1),  by(block(40, 100, 6, 2, 2), 1),
+                               by(block(6, 100, 6, 3, 3), 1),  by(block(31, 100, 6, 4, 4), 1),
+                               by(block(41, 100, 6, 5, 5), 1), by(block(7, 100, 6, 6, 6), 1)};
+    rig_rows(r, node, home, rows, 6);
+    const char *said = rig_out(r, 2), *at = said;
+    static const char *const lines[] = {
+        "B,0,0,5,100,6,1\n",   "B,1,0,40,100,6,2\n", "B,0,0,6,100,6,3\n", "B,0,0,31,100,6,4\n",
+        "B,1,0,31,100,6,-4\n", "B,1,0,41,100,6,5\n", "B,0,0,7,100,6,6\n", "R,0,0\n"};
+    for (unsigned k = 0; k < sizeof lines / sizeof *lines; k++) {
+        at = strstr(at, lines[k]);
+        if (!at)
+            fail_msg("%s is missing, or too early, in:\n%s", lines[k], said);
+    }
+}
+
 static void what_an_old_epoch_says_is_dropped(void **state)
 {
     struct rig *r = *state;
@@ -535,6 +555,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_edit_that_crossed_a_line_about_its_block_is_echoed, setup, teardown),
         cmocka_unit_test_setup_teardown(an_own_sign_is_told_again_after_an_older_break, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_owner_is_sent_the_unanswered_from_the_oldest, setup, teardown),
+        cmocka_unit_test_setup_teardown(rows_of_several_chunks_are_told_in_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_old_epoch_says_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(a_wanted_edit_is_sent_again_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_builders_burst_is_bounded_and_loses_nothing, setup, teardown),
