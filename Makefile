@@ -35,7 +35,7 @@ BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/b
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] ops/*/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test format check-format help clean tests-build upgrade-test
+.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test arm64-test format check-format help clean tests-build upgrade-test
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-imds $(B)/ops/spotcraft-report
@@ -76,6 +76,8 @@ fuzz-run: $(FUZZ)
 	    -print_final_stats=1 -max_total_time=$(or $(FUZZ_S),30) $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1; done
 image-test: ## ops/Dockerfile carried out in a fresh Debian, and played in (root)
 	@ops/image/test.sh --dir $(BUILD)/image
+arm64-test: ## cross-built; unit tests and a join under qemu's user emulation, about three minutes
+	@ops/arm64-test.sh --dir $(BUILD)/arm64
 docs: all ## the README's tables of settings and metrics, from the programs
 	@ops/docs.sh
 format: ## clang-format everything in place
@@ -93,7 +95,7 @@ $(B)/libreport.a: $(call obj,ops/report)
 $(B)/libimds.a: $(call obj,ops/imds)
 $(B)/libtest.a: $(call obj,tests/lib)
 $(B)/%.a:
-	@rm -f $@ && ar rcs $@ $^
+	@rm -f $@ && $(AR) rcs $@ $^
 $(B)/node/node: $(B)/node/main.o $(B)/libnode.a $(B)/libproto.a
 $(B)/gateway/gateway: $(B)/gateway/main.o $(B)/libgateway.a $(B)/libproto.a
 $(B)/ops/spotctl: $(B)/ops/ctl/main.o $(B)/libctl.a $(B)/libproto.a

@@ -3,7 +3,7 @@
 #
 # A cmocka program counts by its tests; any other as one. One that crashes or hangs is a failure even if all that it got to
 # passed. Passing ones take a line, failing ones show all they said. With TEST_COUNTS=FILE the counts are also added to that
-# file, for a caller that sums up. --strict: a skipped test is a failure.
+# file, for a caller that sums up. With TEST_WITH=PROGRAM that program runs them: an emulator. --strict: a skipped test is a failure.
 set -euo pipefail
 
 limit_s=${TEST_LIMIT_S:-300} strict='' passed=0 failed=0 skipped=0
@@ -24,7 +24,7 @@ for test in "$@"; do
     name=${test##*/}
     started=$(date +%s%N)
     status=0
-    timeout -k 5 "$limit_s" "$test" >"$out" 2>&1 || status=$?
+    timeout -k 5 "$limit_s" ${TEST_WITH:+"$TEST_WITH"} "$test" >"$out" 2>&1 || status=$?
     p=$(count PASSED) f=$(count FAILED) s=$(count SKIPPED)
     if ! grep -q '^\[==========\].*test(s) run' "$out"; then
         if [ $status = 0 ]; then p=1; else p=0 f=1; fi

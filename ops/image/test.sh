@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+# shellcheck source-path=SCRIPTDIR source=sources.sh
+. "$top/ops/image/sources.sh"
 
 usage() {
     cat <<EOF
@@ -39,13 +41,6 @@ if [ -z "${namespace:-}" ]; then
     exec unshare --mount "$0" --in-namespace --dir "$work" ${mirror:+--mirror "$mirror"}
 fi
 
-# What apt of this machine knows of Debian 12: "URL suite", its security fixes included.
-debian_sources() {
-    # shellcheck disable=SC2016 # apt's own variables
-    apt-get indextargets --format '$(REPO_URI) $(CODENAME) $(ORIGIN)' 'Created-By: Packages' |
-        awk '$2 ~ /^bookworm/ && $3 ~ /^Debian/ && !seen[$1 $2]++ { print $1, $2 }'
-}
-
 phase_from=$SECONDS took=''
 phase() {
     took+=", $1 $((SECONDS - phase_from)) s"
@@ -55,7 +50,7 @@ phase() {
 # ---- the Dockerfile, by hand ----
 
 declare -A stages=() # name -> its directory
-variables=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin) root='' cwd='' user='' command=''
+variables=(PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin) root='' cwd='' user='' command=()
 
 # A fresh Debian, with the same haste about syncing to disk as the image debian:12-slim is set up for.
 bootstrap() {
@@ -102,8 +97,8 @@ instruction_USER() {
     user=$1
 }
 
-instruction_CMD() {
-    command=$*
+instruction_CMD() { # ["PROGRAM", "ARG", ...]
+    read -r -a command <<<"$(tr -d '[],"' <<<"$*")"
 }
 
 instruction_COPY() { # [--from=STAGE] FROM TO
@@ -155,7 +150,6 @@ look() {
     no_such "a file that runs as somebody else" -perm /6000
     no_such "a file that anybody may write" ! -type l ! -path "$root/tmp" -perm -002
     no_such "a file of its user's" ! -path "$root/data" -uid "${user%:*}"
-    [ "$command" = '["spotctl", "--help"]' ] || die "the image starts $command"
     [[ $user =~ ^[1-9][0-9]*:[1-9][0-9]*$ ]] || die "the image's user is not a number, or root: '$user'"
 }
 
@@ -200,6 +194,11 @@ is_user() { # NAME: its process is the image's user's, and may not become anybod
         END { exit !(u && n && c) }' "/proc/$pid/status" || die "$1 does not run as $user without privileges"
 }
 
+must_work() {
+    inside "$@"
+    "${inside[@]}" >"$dir/log/$1.log" 2>&1 || { cat "$dir/log/$1.log" >&2; die "$* failed in the image"; }
+}
+
 play() {
     local port='' peer='' redis='' node_admin='' gateway_admin='' name
     free_port 25080 port
@@ -226,8 +225,8 @@ play() {
         inside "$name" --version
         [[ $("${inside[@]}") == *test-of-the-image* ]] || die "$name --version does not say the VERSION that it was built with"
     done
-    inside spotctl status
-    "${inside[@]}" >"$dir/log/spotctl.log" 2>&1 || { cat "$dir/log/spotctl.log" >&2; die "spotctl status failed"; }
+    must_work "${command[@]}"
+    must_work spotctl status
     stop_all TERM 10 gateway
     stop_all TERM 30 node
     stop_all TERM 10 redis
