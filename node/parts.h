@@ -261,6 +261,7 @@ struct node {
     unsigned n_frozen; /* cells of ours between freeze and moved */
     struct sent_to *sent;
     uint64_t balance_ms, follow_ms;
+    unsigned uneven_rounds; /* of balancing, in a row */
 
     /* load.c */
     uint64_t load_ms, cpu_us; /* at the last sample */

@@ -26,6 +26,7 @@ enum {
     BALANCE_AT_ONCE = 16,
     BALANCE_ROWS = 1 << 16,
     BALANCE_MS = 500,
+    PATIENCE = 5,      /* rounds in which there was too much before any of it goes: crowds pass through */
     SHED_MS = 500,     /* at risk: one cell so often */
     SETTLE_MS = 60000, /* a cell that moved for balance stays for so long */
     TRIES_MAX = 3,     /* then it rests */
@@ -307,7 +308,8 @@ void moves_balance(struct node *n)
     struct round r = round_begin(n);
     struct balance b = balance_choose(r.list, r.n_list, n->id);
     bool any = false;
-    while (b.target && r.going < BALANCE_AT_ONCE && r.rows < BALANCE_ROWS) {
+    n->uneven_rounds = b.target ? n->uneven_rounds + 1 : 0;
+    while (b.target && n->uneven_rounds > PATIENCE && r.going < BALANCE_AT_ONCE && r.rows < BALANCE_ROWS) {
         struct owned *o = edge_cell(n, b.target, b.load);
         if (!o && !any)
             o = edge_cell(n, b.target, b.one_max);
