@@ -1,7 +1,8 @@
-# lib.sh - what up.sh, down.sh and test.sh share: packages, ports, processes, the admin pages.
+# lib.sh - what the scripts here share: packages, ports, processes, nodes of a world, the admin pages.
 #
 # A process that we start is written down in DIR/run/NAME.pid as "pid start-time": a pid alone may belong to somebody else
-# by the time that it is read. Sourced by bash with set -euo pipefail.
+# by the time that it is read. Beside it NAME.admin has the port of its admin page, and NAME.pool what it would share the fate
+# of; DIR/run/world.env is what a program of that world needs to know. Sourced by bash with set -euo pipefail.
 # shellcheck shell=bash disable=SC2034,SC2154 # what is set here is used by its includers, and the other way round
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -189,10 +190,125 @@ stop_all() {
     done
 }
 
+# ---- the nodes of a world ----
+
+bin=${BIN:-$top/build/release} # with BIN set nothing is built: those programs are used as they are
+node_stop_ms=100000            # after SIGTERM, as on a cluster whose machines go two minutes after the word
+
+# build_programs TARGET...: as make knows them.
+build_programs() {
+    [ -z "${BIN:-}" ] || return 0
+    say "building"
+    make -s -C "$top" -j"$(nproc)" "$@" || die "the build failed"
+}
+
+# What later scripts need to start a program in this world: world_keep NAME... keeps variables, world_load reads them back.
+world_keep() {
+    local name
+    for name in "$@"; do
+        printf '%s=%q\n' "$name" "${!name}"
+    done >"$dir/run/world.env"
+}
+
+world_load() {
+    [ -d "$dir/run" ] || die "there is no world in $dir"
+    dir=$(cd "$dir" && pwd)
+    [ -n "$(running_names 'gateway*' 'node*')" ] || die "no world runs in $dir; to start it: ops/up.sh --detach --dir $dir"
+    [ -r "$dir/run/world.env" ] || die "the world in $dir was started by an older up.sh; stop it and start it again"
+    # shellcheck disable=SC1091
+    . "$dir/run/world.env"
+    SPOTCRAFT_SECRET=$(cat "$dir/secret")
+    export SPOTCRAFT_SECRET SPOTCRAFT_WORLD SPOTCRAFT_REDIS SPOTCRAFT_STORE
+}
+
+# Machines of one pool are taken together. pool_name NTH: "instance type/zone/spot".
+pools_max=18
+pool_name() {
+    local types=(m7i.large m6i.large c7i.large c6i.large r7i.large r6i.large) zones=(a b c)
+    say "${types[$1 % 6]}/eu-west-1${zones[($1 + $1 / 6) % 3]}/spot"
+}
+
+# What the metadata service shall say of an instance: imds_is NAME TYPE/ZONE/LIFECYCLE.
+imds_is() {
+    local type zone lifecycle
+    IFS=/ read -r type zone lifecycle <<<"$2"
+    imds "$1?type=$type&zone=$zone&lifecycle=$lifecycle" || die "the metadata service did not take $1"
+}
+
+# imds WHAT: one of its commands, as in "node0/rebalance".
+imds() {
+    http_ask POST "$imds_port" "/control/$1" >/dev/null
+}
+
+# node_start NAME POOL: a machine of that pool boots, as far as its node can tell. Does not wait for it.
+node_start() {
+    local peer='' admin=''
+    imds_is "$1" "$2"
+    free_port 14080 peer
+    free_port 9110 admin
+    say "$2" >"$dir/run/$1.pool"
+    launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/node/node" \
+        --listen "127.0.0.1:$peer" --advertise "127.0.0.1:$peer" --admin "127.0.0.1:$admin" --stop-ms "$node_stop_ms"
+    say "$admin" >"$dir/run/$1.admin"
+}
+
+# A name that no node of this world has had: node_next VARIABLE.
+node_next() {
+    local f n most=-1
+    for f in "$dir"/run/node*.admin; do
+        n=${f##*/node}
+        n=${n%.admin}
+        if [[ $n =~ ^[0-9]+$ ]] && [ "$n" -gt "$most" ]; then most=$n; fi
+    done
+    printf -v "$1" 'node%d' $((most + 1))
+}
+
+# pool_named TEXT: a pool's whole name, from that, the number of one, or nothing: the one with the fewest running nodes.
+pool_named() {
+    local k n least='' at=0
+    if [[ $1 =~ ^[a-z0-9.-]+/[a-z0-9-]+/(spot|on-demand)$ ]]; then
+        say "$1"
+    elif [[ $1 =~ ^[0-9]{1,2}$ ]] && [ "$1" -lt "$pools_max" ]; then
+        pool_name "$1"
+    elif [ -z "$1" ]; then
+        for ((k = 0; k < pools; k++)); do
+            n=$(nodes_of_pool "$(pool_name "$k")" | wc -l)
+            if [ -z "$least" ] || [ "$n" -lt "$least" ]; then least=$n at=$k; fi
+        done
+        pool_name "$at"
+    else
+        die "no pool is called '$1': a number below $pools_max, or type/zone/spot"
+    fi
+}
+
+# The running nodes of a pool, one a line.
+nodes_of_pool() {
+    local name
+    for name in $(running_names 'node*'); do
+        [ "$(cat "$dir/run/$name.pool")" != "$1" ] || say "$name"
+    done
+}
+
+# Did it leave in order? Its log ends so.
+node_left() {
+    tail -n 3 "$dir/log/$1.log" 2>/dev/null | grep -q ' stopped$'
+}
+
+# signal_node SIGNAL NAME: fails when it does not run any more.
+signal_node() {
+    local pid
+    pid=$(running "$2") && kill -s "$1" "$pid" 2>/dev/null
+}
+
 # Gateways first, so that no edit comes in any more; nodes then flush to the store and release; Redis and the store last.
 stop_world() {
     stop_all TERM "$gateway_stop_s" 'gateway*'
+    local name
+    for name in $(running_names 'node*'); do
+        signal_node CONT "$name" || true # one that was frozen could not hear
+    done
     stop_all TERM "$node_stop_s" 'node*'
+    stop_all TERM 5 'imds'
     stop_all TERM 20 'redis'
     stop_all INT 20 'postgres' # a fast shutdown
 }
@@ -201,16 +317,31 @@ node_stop_s=60
 
 # ---- admin pages ----
 
-# http_get PORT PATH: the body on stdout; fails unless the answer is 200.
-http_get() {
+# http_ask METHOD PORT PATH: the body on stdout; fails unless the answer is 200.
+http_ask() {
     # shellcheck disable=SC2016
     timeout 3 bash -c '
-        exec 3<>"/dev/tcp/127.0.0.1/$1"
-        printf "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" "$2" >&3
+        exec 3<>"/dev/tcp/127.0.0.1/$2"
+        printf "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" "$1" "$3" >&3
         read -r _ status _ <&3
         while read -r line <&3 && [ "$line" != $'"'\\r'"' ]; do :; done
         cat <&3
-        [ "$status" = 200 ]' http_get "$1" "$2" 2>/dev/null
+        [ "$status" = 200 ]' http_ask "$1" "$2" "$3" 2>/dev/null
+}
+
+http_get() {
+    http_ask GET "$1" "$2"
+}
+
+# json_word NAME, json_whole NAME: the first value of that name in the JSON on stdin; nothing, or 0, when there is none.
+json_word() {
+    grep -o "\"$1\":\"[^\"]*\"" | head -n 1 | cut -d '"' -f 4 || true
+}
+
+json_whole() {
+    local found
+    found=$(grep -oE "\"$1\":[0-9]+" | head -n 1) || true
+    say "${found#*:}" | sed 's/^$/0/'
 }
 
 # metric NAME: the sum of its samples in the Prometheus text on stdin, 0 when there is none.

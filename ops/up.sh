@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts a whole world on this machine: redis-server, a store, nodes and gateways, all private to one directory.
+# Starts a whole world on this machine: redis-server, a store, a metadata service, nodes and gateways, all private to one directory.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -13,6 +13,7 @@ Installs what is missing (apt), builds, starts a world and shows its pulse until
   --port PORT       where players connect (4080)
   --dir DIR         all state and logs, kept between runs (spotcraft-world)
   --nodes N         how many nodes (3)
+  --pools N         over how many Spot pools (instance type and zone) they are spread (3)
   --gateways N      how many gateways, all on the one port (1)
   --store STORE     sqlite (the default), postgres: a private server in DIR, or the URL of one:
                     sqlite:PATH, postgres://user:password@host:port/db
@@ -20,10 +21,12 @@ Installs what is missing (apt), builds, starts a world and shows its pulse until
   --detach          return once the world is ready; ops/down.sh stops it
   --no-install      never call apt
   --help
+
+Each node and gateway believes that it is an EC2 instance: ops/reclaim.sh takes them away as EC2 would, ops/node.sh adds one.
 EOF
 }
 
-port=4080 dir=$top/spotcraft-world nodes=3 gateways=1 store=sqlite fsync=everysec detach='' install=yes
+port=4080 imds_port='' dir=$top/spotcraft-world nodes=3 pools=3 gateways=1 store=sqlite fsync=everysec detach='' install=yes
 
 number() {
     if ! [[ $2 =~ ^[0-9]{1,5}$ ]] || [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
@@ -33,7 +36,7 @@ number() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --port | --dir | --nodes | --gateways | --store | --fsync)
+    --port | --dir | --nodes | --pools | --gateways | --store | --fsync)
         [ $# -ge 2 ] || die "$1 needs a value; see --help"
         declare "${1#--}=$2"
         shift
@@ -50,6 +53,7 @@ while [ $# -gt 0 ]; do
 done
 number --port "$port" 1 65535
 number --nodes "$nodes" 1 64
+number --pools "$pools" 1 "$pools_max"
 number --gateways "$gateways" 1 64
 case $fsync in everysec | always) ;; *) die "--fsync takes everysec or always, not '$fsync'" ;; esac
 case $store in sqlite | postgres | sqlite:?* | postgres://?* | postgresql://?*) ;; *) die "--store takes sqlite, postgres or a URL" ;; esac
@@ -74,11 +78,6 @@ prepare_dir() {
     fi
     SPOTCRAFT_SECRET=$(cat "$dir/secret")
     export SPOTCRAFT_SECRET
-}
-
-build() {
-    say "building"
-    make -s -C "$top" -j"$(nproc)" || die "the build failed"
 }
 
 start_redis() {
@@ -152,25 +151,39 @@ start_store() {
     esac
 }
 
-names=()
-declare -A admin=()
+# One service for all instances; each has a path of its own.
+start_imds() {
+    free_port 1338 imds_port
+    launch imds "$bin/ops/spotcraft-imds" --port "$imds_port"
+    wait_for 10 "spotcraft-imds" imds http_get "$imds_port" /control
+}
+
 start_programs() {
-    local i peer='' a='' bin=$top/build/release
+    local i name admin=''
     export SPOTCRAFT_WORLD=world
+    world_keep SPOTCRAFT_WORLD SPOTCRAFT_REDIS SPOTCRAFT_STORE imds_port port pools
     for ((i = 0; i < nodes; i++)); do
-        free_port 14080 peer
-        free_port 9110 a
-        launch "node$i" "$bin/node/node" --listen "127.0.0.1:$peer" --advertise "127.0.0.1:$peer" --admin "127.0.0.1:$a"
-        names+=("node$i") admin[node$i]=$a
+        node_start "node$i" "$(pool_name $((i % pools)))"
     done
     for ((i = 0; i < gateways; i++)); do
-        free_port 9100 a
-        launch "gateway$i" "$bin/gateway/gateway" --listen "0.0.0.0:$port" --admin "127.0.0.1:$a" --stop-ms 3000
-        names+=("gateway$i") admin[gateway$i]=$a
+        name=gateway$i
+        imds_is "$name" "m7i.large/eu-west-1a/on-demand"
+        free_port 9100 admin
+        launch "$name" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$name" "$bin/gateway/gateway" \
+            --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000
+        say "$admin" >"$dir/run/$name.admin"
     done
-    for i in "${names[@]}"; do
-        wait_for 60 "waiting until the world is ready" "$i" http_get "${admin[$i]}" /readyz
+    for name in $(running_names 'node*' 'gateway*'); do
+        wait_for 60 "waiting until the world is ready" "$name" http_get "$(cat "$dir/run/$name.admin")" /readyz
     done
+}
+
+# Nodes come and go; who there was stands in DIR/run.
+members() {
+    local f
+    for f in "$dir"/run/gateway*.admin "$dir"/run/node*.admin; do
+        [ ! -e "$f" ] || basename "$f" .admin
+    done | sort -V
 }
 
 tell() {
@@ -178,21 +191,29 @@ tell() {
     say
     say "The world is ready."
     say "  join:    craft <this machine> $port        (the Craft client; in a running one: /online HOST $port)"
-    for name in "${names[@]}"; do
-        printf '  %-8s http://127.0.0.1:%s/   log: %s\n' "$name:" "${admin[$name]}" "$dir/log/$name.log"
+    for name in $(members); do
+        printf '  %-9s http://127.0.0.1:%s/   %s   log: %s\n' "$name:" "$(cat "$dir/run/$name.admin")" \
+            "$(cat "$dir/run/$name.pool" 2>/dev/null || echo on-demand)" "$dir/log/$name.log"
     done
+    printf '  %-9s http://127.0.0.1:%s/control   the metadata of all instances\n' 'imds:' "$imds_port"
     say
 }
 
 # One line: who plays, who owns how much, what is built.
 pulse() {
     local name text players=0 cells='' edits=0
-    for name in "${names[@]}"; do
+    for name in $(members); do
         if ! running "$name" >/dev/null; then
-            cells+=" $name:dead"
+            # Who left as he should is told of once.
+            if ! node_left "$name"; then
+                cells+=" $name:dead"
+            elif [ -z "${told_left[$name]:-}" ]; then
+                told_left+=(["$name"]=yes)
+                cells+=" $name:left"
+            fi
             continue
         fi
-        text=$(http_get "${admin[$name]}" /metrics) || { cells+=" $name:silent"; continue; }
+        text=$(http_get "$(cat "$dir/run/$name.admin")" /metrics) || { cells+=" $name:silent"; continue; }
         case $name in
         gateway*) players=$((players + $(metric spotcraft_players <<<"$text"))) ;;
         node*)
@@ -206,6 +227,7 @@ pulse() {
     edits_before=$edits
 }
 edits_before=0
+declare -A told_left=()
 
 stopping() {
     trap '' INT TERM
@@ -221,11 +243,12 @@ if [ "$install" ]; then
     [ "$store" != postgres ] || install_missing "${packages_postgres[@]}"
     case $store in postgres*://*) command -v psql >/dev/null || install_missing postgresql-client ;; esac
 fi
-build
+build_programs all
 trap 'stopping; exit 1' EXIT # whatever goes wrong from here on leaves nothing behind
 trap 'exit 1' INT TERM
 start_redis
 start_store
+start_imds
 start_programs
 tell
 if [ "$detach" ]; then

@@ -7,7 +7,16 @@
 #include "ops/report/print.h"
 #include "proto/base/mem.h"
 
-enum { MS = 1000, POINTS_MAX = 700, AGE_MS = 3500, LANE_PX = 34, BAR_PX = 11, CHAR_PX = 6, DAY_S = 86400 };
+enum {
+    MS = 1000,
+    POINTS_MAX = 700,
+    AGE_MS = 3500,
+    LANE_PX = 34,
+    BAR_PX = 11,
+    CHAR_PX = 6,
+    NAME_PX = 50,
+    DAY_S = 86400
+};
 
 static const double width = 1200, left = 64, right = 96, gap = 54;
 static const double cells_px = 220, edits_px = 150, freezes_px = 140;
@@ -99,19 +108,25 @@ static uint32_t cells_at(const struct tl_node *n, uint64_t t)
     return s ? s->cells : 0;
 }
 
-/* The band of one node, over what lies below it, and its name where it is thickest. */
-static void band(const struct chart *c, const struct tl_node *n, const uint64_t *t, size_t points, double *below,
-                 double scale, double base)
+/* Where a node's name has room: the middle of the stretch in which it has most of its cells. */
+struct label {
+    double x, y;
+    bool fits;
+};
+
+/* The band of one node, over what lies below it, which grows by it. */
+static struct label band(const struct chart *c, const struct tl_node *n, const uint64_t *t, size_t points,
+                         double *below, double scale, double base)
 {
-    double thickest = 0;
-    size_t at = 0, first = points, last = 0;
-    double *above = mem_array(points, sizeof *above);
+    double thickest = 0, *above = mem_array(points, sizeof *above);
+    size_t at = 0, from = points, to = 0, first, last;
+    struct label label = {0};
     for (size_t k = 0; k < points; k++) {
         double cells = cells_at(n, t[k]);
         above[k] = below[k] + cells;
         if (cells > 0) {
-            first = k < first ? k : first;
-            last = k;
+            from = k < from ? k : from;
+            to = k;
         }
         if (cells > thickest) {
             thickest = cells;
@@ -119,30 +134,28 @@ static void band(const struct chart *c, const struct tl_node *n, const uint64_t 
         }
     }
     if (thickest > 0) {
-        first -= first > 0;
-        last += last + 1 < points;
+        from -= from > 0;
+        to += to + 1 < points;
         fprintf(c->out, "<path class=\"band\" fill=\"var(--n%u)\" d=\"", n->lane % CHART_COLOURS);
-        for (size_t k = first; k <= last; k++)
-            fprintf(c->out, "%c%.1f %.1f", k == first ? 'M' : 'L', x_of(c, t[k]), base - above[k] * scale);
-        for (size_t k = last + 1; k-- > first;)
+        for (size_t k = from; k <= to; k++)
+            fprintf(c->out, "%c%.1f %.1f", k == from ? 'M' : 'L', x_of(c, t[k]), base - above[k] * scale);
+        for (size_t k = to + 1; k-- > from;)
             fprintf(c->out, "L%.1f %.1f", x_of(c, t[k]), base - below[k] * scale);
         fprintf(c->out, "Z\"><title>");
         print_html_text(n->name, c->out);
         fprintf(c->out, ", %.0f cells at most</title></path>\n", thickest);
-    }
-    if (thickest * scale >= 16 && (double)(last - first) * (width - left - right) / (double)points > 44) {
-        /* the middle of the stretch in which it has most, if it has that for long */
-        size_t end = at;
-        while (end + 1 < points && above[end + 1] - below[end + 1] >= thickest * 0.85)
-            end++;
-        size_t mid = (at + end) / 2;
-        fprintf(c->out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", x_of(c, t[mid]),
-                base - (above[mid] + below[mid]) / 2 * scale + 4);
-        print_html_text(n->name, c->out);
-        fprintf(c->out, "</text>\n");
+        for (first = at; first > from && above[first - 1] - below[first - 1] > thickest * 0.6; first--)
+            ;
+        for (last = at; last < to && above[last + 1] - below[last + 1] > thickest * 0.6; last++)
+            ;
+        size_t mid = (first + last) / 2;
+        label.x = x_of(c, t[mid]);
+        label.y = base - (above[mid] + below[mid]) / 2 * scale + 4;
+        label.fits = thickest * scale >= 17 && x_of(c, t[last]) - x_of(c, t[first]) > NAME_PX;
     }
     memcpy(below, above, points * sizeof *below);
     free(above);
+    return label;
 }
 
 static void cells_panel(const struct chart *c, double top)
@@ -153,6 +166,7 @@ static void cells_panel(const struct chart *c, double top)
     points = points > POINTS_MAX ? POINTS_MAX : points;
     uint64_t *t = mem_array(points, sizeof *t);
     double *below = mem_array(points, sizeof *below), most = 1;
+    struct label *labels = mem_array(l->n_nodes + 1, sizeof *labels);
     for (size_t k = 0; k < points; k++) {
         double sum = 0;
         t[k] = l->start_t + span * k / (points - 1);
@@ -170,7 +184,15 @@ static void cells_panel(const struct chart *c, double top)
     for (unsigned lane = 0; lane < l->n_lanes; lane++) /* a lane's nodes have one colour and one place */
         for (size_t k = 0; k < l->n_nodes; k++)
             if (l->nodes[k].lane == lane)
-                band(c, &l->nodes[k], t, points, below, scale, top + cells_px);
+                labels[k] = band(c, &l->nodes[k], t, points, below, scale, top + cells_px);
+    for (size_t k = 0; k < l->n_nodes; k++) { /* over all bands */
+        if (!labels[k].fits)
+            continue;
+        fprintf(c->out, "<text class=\"name\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", labels[k].x, labels[k].y);
+        print_html_text(l->nodes[k].name, c->out);
+        fprintf(c->out, "</text>\n");
+    }
+    free(labels);
     free(t);
     free(below);
 }
@@ -231,26 +253,33 @@ static void lane(const struct chart *c, unsigned k, double top)
     }
 }
 
-/* A mark on the lane, and its label where the one before leaves room. */
-static void event_mark(const struct chart *c, const struct outcome *o, double top, double *free_from)
+/* Where the next mark of that lane is. */
+static double next_mark(const struct chart *c, const struct outcome *o)
 {
-    const struct tl_node *n = &c->l->nodes[o->node];
-    const char *name = chart_event_name(o->event->what);
-    double x = x_of(c, o->event->t), y = top + n->lane * LANE_PX + LANE_PX - BAR_PX - 4;
+    const struct outcome *end = c->o->all + c->o->n;
+    unsigned lane_of = c->l->nodes[o->node].lane;
+    for (const struct outcome *next = o + 1; next < end; next++)
+        if (c->l->nodes[next->node].lane == lane_of)
+            return x_of(c, next->event->t);
+    return width;
+}
+
+/* A mark on the lane, and its label where the next one leaves room. */
+static void event_mark(const struct chart *c, const struct outcome *o, double top)
+{
     static const char *const class[] = {[OUTCOME_NOTICE] = "notice",
                                         [OUTCOME_HINT] = "hint",
                                         [OUTCOME_KILL] = "kill",
                                         [OUTCOME_FREEZE] = "freeze",
                                         [OUTCOME_OTHER] = "other"};
+    const struct tl_node *n = &c->l->nodes[o->node];
+    const char *name = chart_event_name(o->event->what);
+    double x = x_of(c, o->event->t), y = top + n->lane * LANE_PX + LANE_PX - BAR_PX - 4;
     char text[256];
     fprintf(c->out, "<g class=\"mark %s%s\"><path d=\"M%.1f %.1fl-4 -7h8z\"/>", class[o->kind], o -> good ? "" : " bad",
             x, y - 1);
-    if (x >= free_from[n->lane] && x + (double)strlen(name) * CHAR_PX < width) {
+    if (x + 12 + (double)strlen(name) * CHAR_PX < next_mark(c, o))
         fprintf(c->out, "<text x=\"%.1f\" y=\"%.1f\">%s</text>", x + 6, y - 2.5, name);
-        free_from[n->lane] = x + 10 + (double)strlen(name) * CHAR_PX;
-    } else if (x + 8 > free_from[n->lane]) {
-        free_from[n->lane] = x + 8;
-    }
     fprintf(c->out, "<title>%s: ", name);
     print_html_text(outcome_text(c->l, o, text, sizeof text), c->out);
     fprintf(c->out, "</title></g>\n");
@@ -258,13 +287,11 @@ static void event_mark(const struct chart *c, const struct outcome *o, double to
 
 static void lanes_panel(const struct chart *c, double top)
 {
-    double *free_from = mem_array(c->l->n_lanes + 1, sizeof *free_from);
     heading(c, top, "What happened to the machines", "a replacement takes over the lane of one that went");
     for (unsigned k = 0; k < c->l->n_nodes; k++)
         lane(c, k, top);
     for (size_t k = 0; k < c->o->n; k++)
-        event_mark(c, &c->o->all[k], top, free_from);
-    free(free_from);
+        event_mark(c, &c->o->all[k], top);
 }
 
 /* ---- how long edits took ---- */

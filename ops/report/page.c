@@ -27,7 +27,7 @@ static const char style[] =
     "24px;"
     "border-radius:8px;margin:0 0 28px}.verdict.ok{border-color:var(--good);background:var(--goodbg)}"
     ".verdict.no{border-color:var(--bad);background:var(--badbg)}\n"
-    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(170px,1fr));gap:12px;margin:0 0 28px}"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fit,minmax(245px,1fr));gap:12px;margin:0 0 28px}"
     ".tile{background:var(--card);border:1px solid var(--line);border-radius:10px;padding:14px 16px}"
     ".tile "
     "b{display:block;font-size:27px;font-weight:650;letter-spacing:-.02em;font-variant-numeric:tabular-nums;line-"

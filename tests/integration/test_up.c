@@ -129,8 +129,9 @@ static void a_second_start_is_refused_and_harms_nothing(void **state)
 
 static void nonsense_is_refused_with_its_name(void **state)
 {
-    static const char *const bad[][2] = {{"--nodes", "0"},     {"--nodes", "many"},  {"--port", "70000"},
-                                         {"--store", "mysql"}, {"--fsync", "never"}, {"--what", "1"}};
+    static const char *const bad[][2] = {{"--nodes", "0"},    {"--nodes", "many"},  {"--pools", "99"},
+                                         {"--port", "70000"}, {"--store", "mysql"}, {"--fsync", "never"},
+                                         {"--what", "1"}};
     struct world *w = *state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         const char *argv[] = {"ops/up.sh", bad[i][0], bad[i][1], NULL};
