@@ -16,6 +16,7 @@
 #include <unistd.h>
 #include <uthash.h>
 
+#include "gateway/origin.h"
 #include "proto/base/clock.h"
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
@@ -29,18 +30,21 @@ enum {
     BACKLOG = 1024,
     KEEPALIVE_S = 60,
     WARN_MS = 1000,
-    FROM_MAX = 80
+    HEADER_MS = 5000 /* for the PROXY headers, and the first byte of the player's */
 };
 
 struct player {
     struct listener *listener;
     uint64_t id;
     struct bufferevent *bev;
-    struct event *work; /* what waits for the loop: reading on, or the end */
-    bool paused;        /* the gateway does not read it */
-    bool closing;       /* the gateway is done with it */
-    bool done;          /* nothing more is sent: free it */
-    const char *ended;  /* how its stream ended, while bytes that came before are still to be read */
+    struct event *work; /* what waits for the loop: reading on, or the end; before it is admitted also its deadline */
+    struct origin origin;
+    uint64_t admit_until_ms; /* 0: it is admitted, the gateway knows it */
+    uint8_t place[ORIGIN_KEY_BYTES];
+    bool paused;       /* the gateway does not read it */
+    bool closing;      /* the gateway, or the door, is done with it */
+    bool done;         /* nothing more is sent: free it */
+    const char *ended; /* how its stream ended, while bytes that came before are still to be read */
     UT_hash_handle hh;
 };
 
@@ -49,8 +53,11 @@ struct listener {
     struct evconnlistener *accept;
     struct gateway *gateway;
     struct player *players;
+    struct origins *origins;
+    unsigned proxy_headers;
+    uint32_t header_ms;
     uint64_t last_player, file_limit, warned_ms;
-    struct metric *accepted, *refused;
+    struct metric *accepted, *checks;
 };
 
 static struct player *find(struct listener *l, uint64_t id)
@@ -63,6 +70,7 @@ static struct player *find(struct listener *l, uint64_t id)
 static void player_free(struct player *p)
 {
     HASH_DEL(p->listener->players, p);
+    origins_give_back(p->listener->origins, p->place);
     bufferevent_free(p->bev);
     event_free(p->work);
     free(p);
@@ -72,6 +80,112 @@ static void player_free(struct player *p)
 static void wake(struct player *p)
 {
     event_active(p->work, EV_TIMEOUT, 0);
+}
+
+/* At most a line a second: who comes wrongly may come often. */
+static bool may_warn(struct listener *l)
+{
+    uint64_t now = clock_mono_ms();
+    if (l->warned_ms && now - l->warned_ms < WARN_MS)
+        return false;
+    l->warned_ms = now;
+    return true;
+}
+
+static struct metric *refused(const char *reason)
+{
+    char label[96];
+    snprintf(label, sizeof label, "reason=\"%s\"", reason);
+    return metrics_counter("spotcraft_players_refused_total", "Connections of players that were refused.", label);
+}
+
+/* One that is not admitted is looked at again when its time is over. */
+static void arm_deadline(struct player *p)
+{
+    uint64_t now = clock_mono_ms(), left = p->admit_until_ms > now ? p->admit_until_ms - now : 0;
+    event_add(p->work, &(struct timeval){(time_t)(left / 1000), (suseconds_t)(left % 1000) * 1000});
+}
+
+static void finish(struct player *p)
+{
+    const struct timeval goodbye = {.tv_sec = GOODBYE_S};
+    p->closing = true;
+    bufferevent_disable(p->bev, EV_READ);
+    if (p->ended || evbuffer_get_length(bufferevent_get_output(p->bev)) == 0) {
+        p->done = true;
+        wake(p);
+        return;
+    }
+    bufferevent_set_timeouts(p->bev, NULL, &goodbye);
+}
+
+/* ---- the door: who comes, and may he? ---- */
+
+/* The gateway never heard of it. sorry: for the player, NULL: nothing, there is none. */
+static void turn_away(struct player *p, const char *reason, const char *sorry)
+{
+    char from[ORIGIN_TEXT_MAX], peer[ORIGIN_TEXT_MAX];
+    p->admit_until_ms = 0;
+    metric_add(refused(reason), 1);
+    if (may_warn(p->listener))
+        log_warn("player_refused why=\"%s\" from=%s peer=%s", reason, origin_text(&p->origin.from, from),
+                 origin_text(&p->origin.peer, peer));
+    if (sorry && !p->ended)
+        bufferevent_write(p->bev, sorry, strlen(sorry));
+    finish(p);
+}
+
+static void admit(struct player *p)
+{
+    struct listener *l = p->listener;
+    char from[ORIGIN_TEXT_MAX], peer[ORIGIN_TEXT_MAX];
+    if (!origins_take(l->origins, &p->origin, p->place)) {
+        turn_away(p, "too many from one address",
+                  "T,Too many players come from your address. Please try again later.\n");
+        return;
+    }
+    p->admit_until_ms = 0;
+    metric_add(l->accepted, 1);
+    origin_text(&p->origin.from, from);
+    if (p->origin.headers)
+        log_debug("proxied from=%s peer=%s headers=%u endpoint=%s", from, origin_text(&p->origin.peer, peer),
+                  p->origin.headers, p->origin.endpoint);
+    gateway_player_new(l->gateway, p->id, from);
+}
+
+/* It ended, or its time is over, and it was no player yet. */
+static void was_nobody(struct player *p)
+{
+    const bool header_begun = evbuffer_get_length(bufferevent_get_input(p->bev)) > 0;
+    if (p->origin.local || (p->ended && !header_begun)) {
+        metric_add(p->listener->checks, 1);
+        p->admit_until_ms = 0;
+        finish(p);
+    } else {
+        turn_away(p,
+                  p->ended            ? "ended within its PROXY header"
+                  : p->origin.headers ? "said nothing in time"
+                                      : "no whole PROXY header in time",
+                  NULL);
+    }
+}
+
+/* The PROXY headers, as far as they have come. True: it is settled who this is. */
+static bool ask_who(struct player *p)
+{
+    struct evbuffer *in = bufferevent_get_input(p->bev);
+    const size_t len = evbuffer_get_length(in);
+    const char *why = NULL;
+    size_t used;
+    enum err e = origin_take(&p->origin, p->listener->proxy_headers, evbuffer_pullup(in, -1), len, &used, &why);
+    evbuffer_drain(in, used);
+    if (e == ERR_OK)
+        admit(p);
+    else if (e == ERR_BAD)
+        turn_away(p, why, "T,This server is reached another way.\n");
+    else if (p->ended || clock_mono_ms() >= p->admit_until_ms)
+        was_nobody(p);
+    return p->admit_until_ms == 0;
 }
 
 /* ---- reading ---- */
@@ -96,7 +210,7 @@ static bool offer(struct player *p)
 
 static void read_on(struct player *p)
 {
-    if (p->closing)
+    if (p->closing || (p->admit_until_ms && !ask_who(p)) || p->closing)
         return;
     if (offer(p)) {
         wake(p);
@@ -120,10 +234,13 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
     struct player *p = arg;
     (void)fd;
     (void)what;
-    if (p->done)
+    if (p->done) {
         player_free(p);
-    else
-        read_on(p);
+        return;
+    }
+    read_on(p);
+    if (p->admit_until_ms)
+        arm_deadline(p);
 }
 
 /* ---- writing and ending ---- */
@@ -131,8 +248,8 @@ static void on_work(evutil_socket_t fd, short what, void *arg)
 static void on_written(struct bufferevent *bev, void *arg)
 {
     struct player *p = arg;
-    (void)bev;
-    if (p->closing) {
+    /* Deferred, it may be from before the last words were queued. */
+    if (p->closing && evbuffer_get_length(bufferevent_get_output(bev)) == 0) {
         p->done = true;
         wake(p);
     }
@@ -182,18 +299,9 @@ static size_t ops_queued(void *ctx, uint64_t id)
 static void ops_close(void *ctx, uint64_t id, const char *why)
 {
     struct player *p = find(ctx, id);
-    const struct timeval goodbye = {.tv_sec = GOODBYE_S};
     (void)why; /* the gateway logs it */
-    if (!p || p->closing)
-        return;
-    p->closing = true;
-    bufferevent_disable(p->bev, EV_READ);
-    if (p->ended || evbuffer_get_length(bufferevent_get_output(p->bev)) == 0) {
-        p->done = true;
-        wake(p);
-        return;
-    }
-    bufferevent_set_timeouts(p->bev, NULL, &goodbye);
+    if (p && !p->closing)
+        finish(p);
 }
 
 static void ops_read(void *ctx, uint64_t id, bool on)
@@ -227,39 +335,16 @@ static void tune(evutil_socket_t fd)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
 }
 
-static void from_text(const struct sockaddr *addr, char out[FROM_MAX])
-{
-    char host[INET6_ADDRSTRLEN] = "?";
-    unsigned port = 0;
-    if (addr->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const void *)addr;
-        inet_ntop(AF_INET, &in->sin_addr, host, sizeof host);
-        port = ntohs(in->sin_port);
-    } else if (addr->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in = (const void *)addr;
-        inet_ntop(AF_INET6, &in->sin6_addr, host, sizeof host);
-        port = ntohs(in->sin6_port);
-    }
-    snprintf(out, FROM_MAX, "%s:%u", host, port);
-}
-
-static void warn(struct listener *l, const char *what)
-{
-    uint64_t now = clock_mono_ms();
-    if (l->warned_ms && now - l->warned_ms < WARN_MS)
-        return;
-    l->warned_ms = now;
-    log_warn("%s players=%u file_limit=%" PRIu64, what, HASH_COUNT(l->players), l->file_limit);
-}
-
 /* Descriptors are given out from the lowest: this one says how many are in use. */
 static bool too_many_files(struct listener *l, evutil_socket_t fd)
 {
     static const char sorry[] = "T,This server is full. Please try again in a while.\n";
     if ((uint64_t)fd + LISTENER_RESERVE < l->file_limit)
         return false;
-    warn(l, "player_refused why=\"descriptors are short\"");
-    metric_add(l->refused, 1);
+    metric_add(refused("descriptors are short"), 1);
+    if (may_warn(l))
+        log_warn("player_refused why=\"descriptors are short\" players=%u file_limit=%" PRIu64, HASH_COUNT(l->players),
+                 l->file_limit);
     if (send(fd, sorry, sizeof sorry - 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         log_debug("player_refused without a word: %s", strerror(errno));
     close(fd);
@@ -269,16 +354,14 @@ static bool too_many_files(struct listener *l, evutil_socket_t fd)
 static void on_accept(struct evconnlistener *accept, evutil_socket_t fd, struct sockaddr *addr, int len, void *arg)
 {
     struct listener *l = arg;
-    char from[FROM_MAX];
     (void)accept;
-    (void)len;
     if (too_many_files(l, fd))
         return;
     tune(fd);
-    from_text(addr, from);
     struct player *p = mem_zalloc(sizeof *p);
     p->listener = l;
     p->id = ++l->last_player;
+    origin_begin(&p->origin, addr, (size_t)len);
     p->bev = bufferevent_socket_new(l->base, fd, BEV_OPT_CLOSE_ON_FREE | BEV_OPT_DEFER_CALLBACKS);
     p->work = event_new(l->base, -1, 0, on_work, p);
     if (!p->bev || !p->work) {
@@ -290,18 +373,23 @@ static void on_accept(struct evconnlistener *accept, evutil_socket_t fd, struct 
     bufferevent_setwatermark(p->bev, EV_READ, 0, READ_BYTES); /* what is not taken stays in the kernel */
     bufferevent_setcb(p->bev, on_read, on_written, on_event, p);
     HASH_ADD(hh, l->players, id, sizeof p->id, p);
-    metric_add(l->accepted, 1);
     bufferevent_enable(p->bev, EV_READ | EV_WRITE);
-    gateway_player_new(l->gateway, p->id, from);
+    if (l->proxy_headers == 0) {
+        admit(p);
+        return;
+    }
+    p->admit_until_ms = clock_mono_ms() + l->header_ms;
+    arm_deadline(p);
 }
 
 static void on_accept_error(struct evconnlistener *accept, void *arg)
 {
+    struct listener *l = arg;
+    const int e = errno;
     (void)accept;
-    int e = errno;
-    char what[96];
-    snprintf(what, sizeof what, "accept_failed why=\"%s\"", strerror(e));
-    warn(arg, what);
+    if (may_warn(l))
+        log_warn("accept_failed why=\"%s\" players=%u file_limit=%" PRIu64, strerror(e), HASH_COUNT(l->players),
+                 l->file_limit);
 }
 
 static uint64_t system_file_limit(void)
@@ -338,28 +426,32 @@ static bool parse_address(const char *text, struct sockaddr_storage *out, int *l
     return inet_pton(AF_INET, host, &in->sin_addr) == 1;
 }
 
-enum err listener_open(struct event_base *base, const char *address, uint64_t file_limit, struct listener **out,
-                       char *why, size_t why_bytes)
+enum err listener_open(const struct listener_conf *conf, struct listener **out, char *why, size_t why_bytes)
 {
     struct sockaddr_storage at;
     int len;
     const unsigned flags =
         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE | LEV_OPT_REUSEABLE_PORT | LEV_OPT_DISABLED;
-    if (!parse_address(address, &at, &len)) {
-        snprintf(why, why_bytes, "%s is not a numeric host:port", address);
+    if (!parse_address(conf->address, &at, &len)) {
+        snprintf(why, why_bytes, "listen: %s is not a numeric host:port", conf->address);
         return ERR_BAD;
     }
     struct listener *l = mem_zalloc(sizeof *l);
-    l->accept = evconnlistener_new_bind(base, on_accept, l, flags, BACKLOG, (struct sockaddr *)&at, len);
+    l->accept = evconnlistener_new_bind(conf->base, on_accept, l, flags, BACKLOG, (struct sockaddr *)&at, len);
     if (!l->accept) {
-        snprintf(why, why_bytes, "cannot listen on %s: %s", address, strerror(errno));
+        snprintf(why, why_bytes, "cannot listen on %s: %s", conf->address, strerror(errno));
         free(l);
         return ERR_IO;
     }
-    l->base = base;
-    l->file_limit = file_limit ? file_limit : system_file_limit();
+    l->base = conf->base;
+    l->file_limit = conf->files ? conf->files : system_file_limit();
+    l->proxy_headers = conf->proxy_headers;
+    l->header_ms = conf->header_ms ? conf->header_ms : HEADER_MS;
+    l->origins = origins_new(conf->address_max);
     l->accepted = metrics_counter("spotcraft_players_accepted_total", "Sockets of players that were accepted.", NULL);
-    l->refused = metrics_counter("spotcraft_players_refused_total", "Players refused as descriptors were short.", NULL);
+    l->checks = metrics_counter("spotcraft_proxy_checks_total",
+                                "Connections that ended before a player spoke: health checks of load balancers.", NULL);
+    refused("descriptors are short"); /* the name is to be seen before it happens */
     evconnlistener_set_error_cb(l->accept, on_accept_error);
     *out = l;
     return ERR_OK;
@@ -389,5 +481,6 @@ void listener_close(struct listener *l)
     evconnlistener_free(l->accept);
     HASH_ITER (hh, l->players, p, next)
         player_free(p);
+    origins_free(l->origins);
     free(l);
 }

@@ -134,8 +134,13 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     enum err e = coord_redis_open(&redis, &a->coord, why, why_bytes);
     if (e == ERR_OK)
         e = links_new(&links, &gateway_net_events, NULL, &a->links, why, why_bytes);
+    const struct listener_conf listen = {.base = base,
+                                         .address = c->listen,
+                                         .files = files,
+                                         .proxy_headers = c->proxy_protocol ? c->proxy_headers : 0,
+                                         .address_max = c->address_sessions_max};
     if (e == ERR_OK)
-        e = listener_open(base, c->listen, files, &a->listener, why, why_bytes);
+        e = listener_open(&listen, &a->listener, why, why_bytes);
     if (e != ERR_OK)
         return e;
 

@@ -80,6 +80,7 @@ void session_new(struct gateway *g, uint64_t player, const char *from)
     HASH_ADD(hh_count, g->by_count, count, sizeof s->count, s);
     log_info("session_new session=%" PRIu64 " from=%s", s->count, from);
     if (HASH_CNT(hh, g->by_player) > g->set.sessions_max) {
+        gateway_count("spotcraft_players_refused_total", "Connections of players that were refused.", "reason", "full");
         session_talk(g, s, "This server is full. Please try again in a while.");
         session_close(g, s, "full");
     }

@@ -50,7 +50,13 @@
     X(listen, STR, "0.0.0.0:4080", 1, 255, false, "host:port for players; several gateways may share it")              \
     X(presence_chunks, U32, 8, 1, 24, false, "players further away than this many chunks are not shown")               \
     X(visible_max, U32, 127, 0, 127, false, "other players that a client is shown at most: the nearest")               \
+    X(proxy_protocol, BOOL, false, 0, 1, false,                                                                        \
+      "off: players connect directly; on: every connection opens with a PROXY protocol v2 header")                     \
+    X(proxy_headers, U32, 1, 1, 4, false,                                                                              \
+      "PROXY headers that our own proxies put in front of each other; the last has the player's address")              \
     X(sessions_max, U32, 10000, 1, 1000000, false, "players on this gateway at most")                                  \
+    X(address_sessions_max, U32, 1000, 0, 1000000, false,                                                              \
+      "players from one address (IPv6: /64) at most; 0: any number; loopback is not counted")                          \
     X(session_edits_max, U32, 4096, 16, 65536, false, "unanswered edits of a player; then his socket is not read")     \
     X(out_soft_bytes, U32, 262144, 4096, 1073741824, false, "queued for a client: above it positions are left out")    \
     X(out_hard_bytes, U32, 16777216, 65536, 1073741824, false, "queued for a client: above it he is closed")           \

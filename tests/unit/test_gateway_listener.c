@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -30,6 +31,7 @@ struct world {
     struct gateway *gateway;
     struct model_redis *redis;
     struct coord *coord;
+    int kept[4]; /* sockets that a test leaves open for a while */
 };
 
 static void no_dial(void *ctx, uint64_t node, const char *address)
@@ -63,14 +65,17 @@ static uint64_t now(void *clock)
     return clock_mono_ms();
 }
 
-static struct world *world_new(uint64_t file_limit)
+static struct world *world_new(const struct listener_conf *conf)
 {
     struct world *w = calloc(1, sizeof *w);
     struct gateway_settings set;
     char why[128];
     gateway_settings_default(&set);
     w->base = event_base_new();
-    assert_int_equal(listener_open(w->base, "127.0.0.1:0", file_limit, &w->listener, why, sizeof why), ERR_OK);
+    struct listener_conf c = *conf;
+    c.base = w->base;
+    c.address = "127.0.0.1:0";
+    assert_int_equal(listener_open(&c, &w->listener, why, sizeof why), ERR_OK);
     w->redis = model_redis_new();
     w->coord = model_coord_direct(w->redis, NULL);
     const struct gateway_env env = {.net = &no_net,
@@ -87,7 +92,7 @@ static struct world *world_new(uint64_t file_limit)
 
 static int setup(void **state)
 {
-    *state = world_new(0);
+    *state = world_new(&(struct listener_conf){0});
     return 0;
 }
 
@@ -228,7 +233,7 @@ static void thousands_of_lines_at_once_all_arrive(void **state)
 static void players_are_refused_while_descriptors_are_short(void **state)
 {
     teardown(state);
-    struct world *w = *state = world_new(LISTENER_RESERVE + 1);
+    struct world *w = *state = world_new(&(struct listener_conf){.files = LISTENER_RESERVE + 1});
     struct gateway_stats stats;
     int fd = dial(w);
     expect(w, fd, "T,This server is full.");
@@ -242,9 +247,12 @@ static void a_bad_address_says_so(void **state)
     struct world *w = *state;
     struct listener *l = NULL;
     char why[128];
-    assert_int_equal(listener_open(w->base, "nonsense", 0, &l, why, sizeof why), ERR_BAD);
+    assert_int_equal(
+        listener_open(&(struct listener_conf){.base = w->base, .address = "nonsense"}, &l, why, sizeof why), ERR_BAD);
     assert_non_null(strstr(why, "nonsense"));
-    assert_int_equal(listener_open(w->base, "192.0.2.1:4080", 0, &l, why, sizeof why), ERR_IO);
+    assert_int_equal(
+        listener_open(&(struct listener_conf){.base = w->base, .address = "192.0.2.1:4080"}, &l, why, sizeof why),
+        ERR_IO);
     assert_null(l);
 }
 
@@ -254,9 +262,280 @@ static void two_listeners_share_a_port(void **state)
     struct listener *l = NULL;
     char why[128], address[32];
     snprintf(address, sizeof address, "127.0.0.1:%d", listener_port(w->listener));
-    assert_int_equal(listener_open(w->base, address, 0, &l, why, sizeof why), ERR_OK);
+    assert_int_equal(listener_open(&(struct listener_conf){.base = w->base, .address = address}, &l, why, sizeof why),
+                     ERR_OK);
     assert_int_equal(listener_port(l), listener_port(w->listener));
     listener_close(l);
+}
+
+/* ---- behind proxies ---- */
+
+struct header {
+    uint8_t bytes[64];
+    size_t len;
+};
+
+static struct header header(uint8_t command, const char *from, uint16_t port)
+{
+    static const uint8_t sig[] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a};
+    const bool six = from && strchr(from, ':');
+    struct header h = {.len = 16};
+    memcpy(h.bytes, sig, sizeof sig);
+    h.bytes[12] = command;
+    if (!from)
+        return h;
+    const size_t n = six ? 16 : 4;
+    h.bytes[13] = six ? 0x21 : 0x11;
+    h.bytes[15] = (uint8_t)(2 * n + 4);
+    assert_int_equal(inet_pton(six ? AF_INET6 : AF_INET, from, h.bytes + 16), 1);
+    h.bytes[16 + 2 * n] = (uint8_t)(port >> 8);
+    h.bytes[17 + 2 * n] = (uint8_t)port;
+    h.len += 2 * n + 4;
+    return h;
+}
+
+static void say_header(int fd, const struct header *h)
+{
+    assert_int_equal(send(fd, h->bytes, h->len, MSG_NOSIGNAL), (ssize_t)h->len);
+}
+
+/* A player whom a proxy passes on. */
+static int dial_from(struct world *w, const char *from)
+{
+    struct header h = header(0x21, from, 5000);
+    int fd = dial(w);
+    say_header(fd, &h);
+    say(fd, "V,1\nA,,\n");
+    return fd;
+}
+
+static double metric(const char *name, const char *label)
+{
+    return metric_value(metrics_counter(name, "", label));
+}
+
+static double refused(const char *reason)
+{
+    char label[128];
+    snprintf(label, sizeof label, "reason=\"%s\"", reason);
+    return metric("spotcraft_players_refused_total", label);
+}
+
+static unsigned players(struct world *w)
+{
+    struct gateway_stats stats;
+    gateway_stats(w->gateway, &stats);
+    return stats.players;
+}
+
+static void proxied(void **state, const struct listener_conf *conf)
+{
+    teardown(state);
+    *state = world_new(conf);
+}
+
+/* What is logged goes here. */
+static int log_file = -1;
+
+static bool logged(const char *text)
+{
+    static char all[1 << 16];
+    ssize_t n = pread(log_file, all, sizeof all - 1, 0);
+    all[n > 0 ? n : 0] = '\0';
+    return strstr(all, text) != NULL;
+}
+
+static void log_begin(void)
+{
+    log_file = memfd_create("log", 0);
+    log_set_fd(log_file);
+}
+
+static void log_end(void)
+{
+    log_set_fd(-1);
+    close(log_file);
+}
+
+static void a_header_may_come_in_any_two_pieces(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 1});
+    struct world *w = *state;
+    struct header h = header(0x21, "203.0.113.9", 5000);
+    log_begin();
+    for (size_t cut = 1; cut < h.len; cut++) {
+        int fd = dial(w);
+        send(fd, h.bytes, cut, MSG_NOSIGNAL);
+        for (int k = 0; k < 5; k++)
+            turn(w);
+        assert_int_equal(players(w), 0);
+        send(fd, h.bytes + cut, h.len - cut, MSG_NOSIGNAL);
+        say(fd, "V,1\nA,,\n");
+        expect(w, fd, "Welcome");
+        close(fd);
+        for (uint64_t end = clock_mono_ms() + WAIT_MS; players(w) && clock_mono_ms() < end;)
+            turn(w);
+        assert_int_equal(players(w), 0);
+    }
+    assert_true(logged("from=203.0.113.9:5000"));
+    assert_false(logged("from=127.0.0.1"));
+    log_end();
+}
+
+static void a_health_check_is_no_player(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 1, .header_ms = 50});
+    struct world *w = *state;
+    struct header h = header(0x20, NULL, 0);
+    double checks = metric("spotcraft_proxy_checks_total", NULL);
+    log_begin();
+    int fd = dial(w); /* without a word: a look at the port */
+    close(fd);
+    fd = dial(w);
+    say_header(fd, &h);
+    close(fd);
+    fd = dial(w); /* and one that stays is let go */
+    say_header(fd, &h);
+    expect_end(w, fd);
+    close(fd);
+    for (uint64_t end = clock_mono_ms() + WAIT_MS; metric("spotcraft_proxy_checks_total", NULL) < checks + 3;) {
+        assert_true(clock_mono_ms() < end);
+        turn(w);
+    }
+    assert_false(logged("player_refused"));
+    assert_false(logged("session_new"));
+    log_end();
+    fd = dial(w); /* a proxy that wants to play may, under its own address */
+    say_header(fd, &h);
+    say(fd, "V,1\nA,,\n");
+    expect(w, fd, "Welcome");
+    close(fd);
+}
+
+static void who_comes_without_a_header_is_shown_out(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 1});
+    struct world *w = *state;
+    double none = refused("no PROXY header"), old = refused("PROXY protocol version 1, version 2 is wanted");
+    log_begin();
+    int fd = dial(w);
+    say(fd, "V,1\nA,,\n");
+    expect(w, fd, "T,This server is reached another way.");
+    expect_end(w, fd);
+    close(fd);
+    fd = dial(w);
+    say(fd, "PROXY TCP4 203.0.113.9 203.0.113.10 5000 4080\r\nV,1\n");
+    expect_end(w, fd);
+    close(fd);
+    assert_true(refused("no PROXY header") == none + 1);
+    assert_true(refused("PROXY protocol version 1, version 2 is wanted") == old + 1);
+    assert_true(logged("player_refused why=\"no PROXY header\" from=127.0.0.1:"));
+    assert_false(logged("session_new"));
+    log_end();
+}
+
+/* A byte now and then does not keep the door open. */
+static void a_header_has_a_deadline_as_a_whole(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 1, .header_ms = 100});
+    struct world *w = *state;
+    struct header h = header(0x21, "203.0.113.9", 5000);
+    double late = refused("no whole PROXY header in time"), silent = refused("said nothing in time");
+    int fd = dial(w);
+    uint64_t from = clock_mono_ms();
+    char byte;
+    for (size_t k = 0; recv(fd, &byte, 1, 0) < 0 && errno == EAGAIN; turn(w)) {
+        assert_true(clock_mono_ms() < from + WAIT_MS);
+        if (k + 1 < h.len && clock_mono_ms() >= from + 10 * k)
+            send(fd, h.bytes + k++, 1, MSG_NOSIGNAL);
+    }
+    close(fd);
+    assert_true(refused("no whole PROXY header in time") == late + 1);
+    fd = dial(w);
+    say_header(fd, &h);
+    expect_end(w, fd);
+    close(fd);
+    assert_true(refused("said nothing in time") == silent + 1);
+    assert_int_equal(players(w), 0);
+}
+
+/* The proxy nearest to us speaks first, the one nearest to the player last. */
+static void behind_two_proxies_the_last_header_counts(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 2});
+    struct world *w = *state;
+    struct header near = header(0x21, "198.51.100.1", 7), far = header(0x21, "2001:db8::5", 5000);
+    log_begin();
+    int fd = dial(w);
+    say_header(fd, &near);
+    say_header(fd, &far);
+    say(fd, "V,1\nA,,\n");
+    expect(w, fd, "Welcome");
+    close(fd);
+    assert_true(logged("from=[2001:db8::5]:5000"));
+    log_end();
+}
+
+/* Else everybody could choose whose address he has. */
+static void a_header_of_the_players_own_is_refused(void **state)
+{
+    proxied(state, &(struct listener_conf){.proxy_headers = 1});
+    struct world *w = *state;
+    struct header real = header(0x21, "203.0.113.9", 5000), forged = header(0x21, "192.0.2.77", 5000);
+    const char *reason = "more PROXY headers than proxy_headers allows";
+    double before = refused(reason);
+    int fd = dial(w);
+    say_header(fd, &real);
+    say_header(fd, &forged);
+    say(fd, "V,1\nA,,\n");
+    expect_end(w, fd);
+    close(fd);
+    assert_true(refused(reason) == before + 1);
+}
+
+static void so_many_players_come_from_one_address_and_no_more(void **state)
+{
+    static const char sorry[] = "T,Too many players come from your address.";
+    proxied(state, &(struct listener_conf){.proxy_headers = 1, .address_max = 2});
+    struct world *w = *state;
+    static const char *const addresses[][4] = {{"203.0.113.9", "203.0.113.9", "203.0.113.9", "203.0.113.10"},
+                                               {"2001:db8::1", "2001:db8::ffff:2", "2001:db8::3", "2001:db8:0:1::1"}};
+    for (int k = 0; k < 2; k++) {
+        double before = refused("too many from one address");
+        int a = dial_from(w, addresses[k][0]), b = dial_from(w, addresses[k][1]);
+        expect(w, a, "Welcome");
+        expect(w, b, "Welcome");
+        int c = dial_from(w, addresses[k][2]), other = dial_from(w, addresses[k][3]);
+        expect(w, c, sorry);
+        expect_end(w, c);
+        expect(w, other, "Welcome");
+        assert_true(refused("too many from one address") == before + 1);
+        close(c);
+        close(a);
+        for (uint64_t end = clock_mono_ms() + WAIT_MS; players(w) > 2u * (unsigned)(k + 1) && clock_mono_ms() < end;)
+            turn(w);
+        c = dial_from(w, addresses[k][2]); /* a place became free */
+        expect(w, c, "Welcome");
+        close(other);
+        /* b and c play on */
+        w->kept[2 * k] = b;
+        w->kept[2 * k + 1] = c;
+    }
+    for (int k = 0; k < 4; k++)
+        close(w->kept[k]);
+}
+
+static void this_machine_is_not_counted(void **state)
+{
+    proxied(state, &(struct listener_conf){.address_max = 1});
+    struct world *w = *state;
+    int a = dial(w), b = dial(w);
+    say(a, "V,1\nA,,\n");
+    say(b, "V,1\nA,,\n");
+    expect(w, a, "Welcome");
+    expect(w, b, "Welcome");
+    close(a);
+    close(b);
 }
 
 int main(void)
@@ -269,6 +548,14 @@ int main(void)
         cmocka_unit_test_setup_teardown(players_are_refused_while_descriptors_are_short, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_address_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(two_listeners_share_a_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_header_may_come_in_any_two_pieces, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_health_check_is_no_player, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_comes_without_a_header_is_shown_out, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_header_has_a_deadline_as_a_whole, setup, teardown),
+        cmocka_unit_test_setup_teardown(behind_two_proxies_the_last_header_counts, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_header_of_the_players_own_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(so_many_players_come_from_one_address_and_no_more, setup, teardown),
+        cmocka_unit_test_setup_teardown(this_machine_is_not_counted, setup, teardown),
     };
     alarm(60);
     log_set_fd(-1);
