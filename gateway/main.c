@@ -3,11 +3,13 @@
 
 #include "gateway/gateway.h"
 #include "gateway/listener.h"
+#include "proto/base/clock.h"
 #include "proto/base/http.h"
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 #include "proto/base/program.h"
 #include "proto/base/settings.h"
+#include "proto/imds/imds.h"
 #include "proto/redis/coord_redis.h"
 #include "proto/wire/links.h"
 
@@ -18,6 +20,8 @@ struct gateway_conf {
 static const struct conf_field fields[] = {GATEWAY_CONF(CONF_FIELD)};
 static const char *const others[] = {NODE_CONF(CONF_NAME) CTL_CONF(CONF_NAME) NULL};
 
+enum { RESERVE_MS = 5000 };
+
 struct app {
     struct gateway_conf conf;
     struct loop *loop;
@@ -26,6 +30,7 @@ struct app {
     struct listener *listener;
     struct admin_http *admin;
     struct gateway *gateway;
+    struct imds *imds;
     enum program_exit exit_code;
     struct coord_listener events;
     struct metric *cells, *links_up, *ready;
@@ -52,6 +57,37 @@ static void on_stop(void *arg, unsigned nth)
     gateway_stop(a->gateway, a->conf.stop_ms);
 }
 
+/* ---- what the instance's metadata say ---- */
+
+/* A part is kept for the closing of the sockets. A time that is over, or not said, leaves the usual one. */
+static uint32_t time_to_leave(uint32_t stop_ms, uint64_t deadline_unix_ms)
+{
+    uint64_t now = clock_unix_ms();
+    if (deadline_unix_ms <= now)
+        return stop_ms;
+    uint64_t left = deadline_unix_ms - now, reserve = left / 8 < RESERVE_MS ? left / 8 : RESERVE_MS;
+    return left - reserve < UINT32_MAX ? (uint32_t)(left - reserve) : UINT32_MAX;
+}
+
+/* A recommendation, right one time in three, is nothing to a gateway: it has nothing to move away early. */
+static void on_notice(void *arg, enum notice_kind kind, uint64_t deadline_unix_ms, const char *detail)
+{
+    struct app *a = arg;
+    (void)detail;
+    if (kind != NOTICE_REBALANCE)
+        gateway_stop(a->gateway, time_to_leave(a->conf.stop_ms, deadline_unix_ms));
+}
+
+/* Its players were told that it goes: it goes. */
+static void on_withdrawn(void *arg, enum notice_kind kind)
+{
+    struct app *a = arg;
+    if (kind != NOTICE_REBALANCE && !gateway_stopped(a->gateway))
+        log_info("gateway_leaves_all_the_same notice=%s", notice_name(kind));
+}
+
+/* ---- the admin pages ---- */
+
 static const char *not_ready(void *arg)
 {
     return gateway_not_ready(((struct app *)arg)->gateway);
@@ -66,6 +102,7 @@ static void refresh(void *arg)
 {
     struct app *a = arg;
     struct gateway_stats s;
+    imds_refresh(a->imds);
     gateway_stats(a->gateway, &s);
     metric_set(a->cells, s.cells);
     metric_set(a->links_up, s.links);
@@ -157,6 +194,21 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     a->gateway = gateway_new(id, &set, &env);
     links_set_owner(a->links, a->gateway);
 
+    static const struct imds_ops notices = {.notice = on_notice, .withdrawn = on_withdrawn};
+    struct imds_conf imds = {.base = base,
+                             .dns = loop_dns(l),
+                             .endpoint = c->imds,
+                             .instance_id = c->instance_id,
+                             .poll_ms = c->imds_poll_ms,
+                             .timeout_ms = c->imds_timeout_ms,
+                             .maintenance_ms = c->maintenance_ms,
+                             .v1 = c->imds_v1,
+                             .ops = &notices,
+                             .arg = a};
+    e = imds_open(&imds, &a->imds, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
+
     static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
     e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
     if (e != ERR_OK)
@@ -171,6 +223,7 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
 static void tear_down(void *app)
 {
     struct app *a = app;
+    imds_free(a->imds);
     admin_http_close(a->admin);
     if (a->listener)
         listener_close(a->listener);

@@ -12,6 +12,7 @@
 #include "proto/base/metrics.h"
 #include "proto/base/program.h"
 #include "proto/base/settings.h"
+#include "proto/imds/imds.h"
 #include "proto/redis/coord_redis.h"
 #include "proto/wire/links.h"
 
@@ -32,6 +33,7 @@ struct app {
     struct store *store;
     struct admin_http *admin;
     struct node *node;
+    struct imds *imds;
     enum program_exit exit_code;
     uint64_t linger_ms; /* stopped: until when the links may still send what was said last */
     struct metric *cells, *players, *links_up, *journal, *lag, *pending, *ready;
@@ -65,6 +67,31 @@ static void on_stop(void *arg, unsigned nth)
     node_stop(a->node, a->conf.stop_ms);
 }
 
+/* ---- what the instance's metadata say ---- */
+
+static void on_notice(void *arg, enum notice_kind kind, uint64_t deadline_unix_ms, const char *detail)
+{
+    (void)detail;
+    node_notice(((struct app *)arg)->node, kind, deadline_unix_ms);
+}
+
+static void on_withdrawn(void *arg, enum notice_kind kind)
+{
+    node_notice_withdrawn(((struct app *)arg)->node, kind);
+}
+
+static void on_identity(void *arg, const struct imds_identity *id)
+{
+    struct app *a = arg;
+    if (id->pool[0] && !a->conf.pool[0])
+        node_set_pool(a->node, id->pool);
+}
+
+static void on_checked(void *arg)
+{
+    node_checked(((struct app *)arg)->node);
+}
+
 /* ---- the admin pages ---- */
 
 static const char *not_ready(void *arg)
@@ -81,6 +108,7 @@ static void refresh(void *arg)
 {
     struct app *a = arg;
     struct node_stats s;
+    imds_refresh(a->imds);
     node_stats(a->node, &s);
     metric_set(a->cells, s.cells_serving);
     metric_set(a->players, s.players);
@@ -161,6 +189,7 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     set.at_risk_quiet_ms = c->at_risk_quiet_ms;
     set.maintenance_ms = c->maintenance_ms;
     set.followers_rows = c->followers_rows;
+    set.wait_for_checked = true;
     snprintf(set.pool, sizeof set.pool, "%s", c->pool);
 
     struct links_conf links;
@@ -192,6 +221,22 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     a->node = node_new(id, &set, &env);
     links_set_owner(a->links, a->node);
 
+    static const struct imds_ops notices = {
+        .notice = on_notice, .withdrawn = on_withdrawn, .identity = on_identity, .checked = on_checked};
+    struct imds_conf imds = {.base = base,
+                             .dns = loop_dns(l),
+                             .endpoint = c->imds,
+                             .instance_id = c->instance_id,
+                             .poll_ms = c->imds_poll_ms,
+                             .timeout_ms = c->imds_timeout_ms,
+                             .maintenance_ms = c->maintenance_ms,
+                             .v1 = c->imds_v1,
+                             .ops = &notices,
+                             .arg = a};
+    e = imds_open(&imds, &a->imds, why, why_bytes);
+    if (e != ERR_OK)
+        return e;
+
     static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
     e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
     if (e != ERR_OK)
@@ -205,6 +250,7 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
 static void tear_down(void *app)
 {
     struct app *a = app;
+    imds_free(a->imds);
     admin_http_close(a->admin);
     if (a->links)
         links_free(a->links);

@@ -174,7 +174,8 @@ static void tell_checked(struct imds *w)
         return;
     w->checked = true;
     evtimer_del(w->check);
-    w->conf.ops->checked(w->conf.arg);
+    if (w->conf.ops->checked)
+        w->conf.ops->checked(w->conf.arg);
 }
 
 /* A machine that never answered at the usual address has no metadata: nothing is wrong then. */
@@ -371,24 +372,27 @@ static void tell_notice(struct imds *w, enum notice_kind k, const struct reading
     const char *name = notice_name(k);
     long long left_ms = s->deadline_ms ? (long long)s->deadline_ms - (long long)now : 0;
     if (news & SEEN_AHEAD)
-        log_info("maintenance_planned in_s=%llu detail=%s", (unsigned long long)(s->ahead_ms - now) / 1000, shown);
+        log_info("metadata_maintenance_planned in_s=%llu detail=%s", (unsigned long long)(s->ahead_ms - now) / 1000,
+                 shown);
     if (news & SEEN_SLIDES)
-        log_warn("notice_slides kind=%s kept_deadline_ms=%llu", name, (unsigned long long)s->deadline_ms);
+        log_warn("metadata_notice_slides kind=%s kept_deadline_ms=%llu", name, (unsigned long long)s->deadline_ms);
     if (news & SEEN_PAST)
-        log_warn("notice_past kind=%s detail=%s", name, shown);
+        log_warn("metadata_notice_past kind=%s detail=%s", name, shown);
     metric_add(w->metrics.ignored_slides, s->slides);
     metric_add(w->metrics.ignored_past, s->past);
     metric_set(w->metrics.now[k], s->told);
     if (news & SEEN_WITHDRAWN) {
-        log_info("notice_withdrawn kind=%s", name);
+        log_info("metadata_notice_withdrawn kind=%s", name);
         metric_add(w->metrics.withdrawn[k], 1);
-        w->conf.ops->withdrawn(w->conf.arg, k);
+        if (w->conf.ops->withdrawn)
+            w->conf.ops->withdrawn(w->conf.arg, k);
     }
     if (news & SEEN_NOTICE) {
-        log_info("notice kind=%s detail=%s deadline_ms=%llu left_ms=%lld", name, shown,
+        log_info("metadata_notice kind=%s detail=%s deadline_ms=%llu left_ms=%lld", name, shown,
                  (unsigned long long)s->deadline_ms, left_ms);
         metric_add(w->metrics.notices[k], 1);
-        w->conf.ops->notice(w->conf.arg, k, s->deadline_ms, r->detail);
+        if (w->conf.ops->notice)
+            w->conf.ops->notice(w->conf.arg, k, s->deadline_ms, r->detail);
     }
 }
 
@@ -396,6 +400,16 @@ static char *identity_field(struct imds *w, unsigned i)
 {
     struct imds_identity *id = &w->identity;
     return i == ID_INSTANCE ? id->instance_id : i == ID_TYPE ? id->type : i == ID_ZONE ? id->zone : id->lifecycle;
+}
+
+/* So that a dashboard can tell which machine a process was on. */
+static void publish_id(const char *id)
+{
+    char label[IMDS_WORD_MAX + 24];
+    if (!id[0])
+        return;
+    snprintf(label, sizeof label, "instance_id=\"%s\"", id);
+    metric_set(metrics_gauge("spotcraft_instance", "1: the machine that this process runs on.", label), 1);
 }
 
 static void tell_identity(struct imds *w)
@@ -414,8 +428,11 @@ static void tell_identity(struct imds *w)
     int n = snprintf(pool, sizeof pool, "%s/%s/%s", id->type, id->zone, id->lifecycle);
     if (id->type[0] && id->zone[0] && n <= IMDS_WORD_MAX)
         memcpy(id->pool, pool, (size_t)n + 1);
-    log_info("instance id=%s type=%s zone=%s lifecycle=%s", id->instance_id, id->type, id->zone, id->lifecycle);
-    w->conf.ops->identity(w->conf.arg, id);
+    log_info("metadata_instance id=%s type=%s zone=%s lifecycle=%s", id->instance_id, id->type, id->zone,
+             id->lifecycle);
+    publish_id(id->instance_id);
+    if (w->conf.ops->identity)
+        w->conf.ops->identity(w->conf.arg, id);
 }
 
 /* True: it was what belongs there, "there is none" included. */
@@ -504,7 +521,7 @@ enum err imds_open(const struct imds_conf *c, struct imds **out, char *why, size
         return ERR_BAD;
     struct imds *w = mem_zalloc(sizeof *w);
     w->conf = *c;
-    w->conf.endpoint = NULL; /* the caller's */
+    w->conf.endpoint = w->conf.instance_id = NULL; /* the caller's */
     w->at = at;
     imds_metrics_open(&w->metrics);
     rng_seed_os(&w->rng);
@@ -516,6 +533,9 @@ enum err imds_open(const struct imds_conf *c, struct imds **out, char *why, size
     }
     for (unsigned i = 0; i < PATHS; i++)
         w->path[i].good_ms = clock_mono_ms();
+    snprintf(w->identity.instance_id, sizeof w->identity.instance_id, "%s", c->instance_id);
+    w->path[ID_INSTANCE].done = c->instance_id[0] != '\0';
+    publish_id(c->instance_id);
     if (!at.none) {
         w->http = imds_http_new(c->base, c->dns, at.host, at.port, c->timeout_ms, on_answer, w);
         after_ms(w->next_look, 0);

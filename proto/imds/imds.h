@@ -32,6 +32,7 @@ struct imds_identity {
     char pool[IMDS_WORD_MAX + 1];      /* "type/zone/lifecycle" */
 };
 
+/* Each may be NULL. */
 struct imds_ops {
     /* New, or its deadline came nearer. deadline_unix_ms: by this machine's clock; 0: not said. */
     void (*notice)(void *arg, enum notice_kind kind, uint64_t deadline_unix_ms, const char *detail);
@@ -46,6 +47,7 @@ struct imds_conf {
     struct event_base *base;
     struct evdns_base *dns;  /* for an endpoint with a name; NULL: numeric addresses only */
     const char *endpoint;    /* "http://host[:port][/prefix]", "none", or "": the environment's, else the usual */
+    const char *instance_id; /* known without asking; "": it is asked for */
     uint32_t poll_ms;        /* from the start of one look to that of the next */
     uint32_t timeout_ms;     /* of one request, from the connecting to the last byte */
     uint32_t maintenance_ms; /* scheduled maintenance counts as a notice when it is this near */
