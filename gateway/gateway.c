@@ -354,6 +354,9 @@ void gateway_stop(struct gateway *g, uint32_t deadline_ms)
         g->stop_ms = g->now_ms + deadline_ms;
         g->stop_warned_ms = g->now_ms >= STOP_NOTICE_MS ? g->now_ms - STOP_NOTICE_MS : 0;
         log_info("gateway_stopping players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);
+    } else if (g->now_ms + deadline_ms < g->stop_ms) {
+        g->stop_ms = g->now_ms + deadline_ms;
+        log_info("gateway_stops_sooner players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);
     }
     turn_end(g);
 }

@@ -74,7 +74,7 @@ void gateway_player_gone(struct gateway *g, uint64_t player, const char *why);
 void gateway_tick(struct gateway *g); /* every ~10 ms */
 
 /* Told to stop: not ready any more, still accepts; warns the players in chat; at the deadline, or when nobody is left,
- * closes all and gateway_stopped() says true. */
+ * closes all and gateway_stopped() says true. Told again: the earlier deadline counts. */
 void gateway_stop(struct gateway *g, uint32_t deadline_ms);
 bool gateway_stopped(const struct gateway *g);
 /* Why it can never serve (the world's constants differ), or NULL. */
