@@ -50,7 +50,7 @@ struct player {
 
 struct listener {
     struct event_base *base;
-    struct evconnlistener *accept;
+    struct evconnlistener *accept; /* NULL: the port was left */
     struct gateway *gateway;
     struct player *players;
     struct origins *origins;
@@ -473,12 +473,30 @@ int listener_port(const struct listener *l)
                                     : ntohs(((const struct sockaddr_in *)(const void *)&at)->sin_port);
 }
 
+/* The kernel resets who is still in the queue of a socket that is closed. */
+void listener_leave_port(struct listener *l)
+{
+    struct sockaddr_storage from;
+    socklen_t len = sizeof from;
+    int fd;
+    if (!l->accept)
+        return;
+    while ((fd = accept4(evconnlistener_get_fd(l->accept), (struct sockaddr *)&from, &len,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+        on_accept(l->accept, fd, (struct sockaddr *)&from, (int)len, l);
+        len = sizeof from;
+    }
+    evconnlistener_free(l->accept);
+    l->accept = NULL;
+}
+
 void listener_close(struct listener *l)
 {
     struct player *p, *next;
     if (!l)
         return;
-    evconnlistener_free(l->accept);
+    if (l->accept)
+        evconnlistener_free(l->accept);
     HASH_ITER (hh, l->players, p, next)
         player_free(p);
     origins_free(l->origins);

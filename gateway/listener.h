@@ -32,6 +32,9 @@ enum err listener_open(const struct listener_conf *conf, struct listener **out, 
 void listener_start(struct listener *l, struct gateway *g);
 extern const struct player_ops listener_player_ops; /* ctx: struct listener * */
 int listener_port(const struct listener *l);
+/* Accepts who waits already, then nobody: who comes now is for another process on that port. Its players stay. Again:
+ * nothing. */
+void listener_leave_port(struct listener *l);
 /* Stops accepting and closes every socket; the gateway hears of none. */
 void listener_close(struct listener *l);
 

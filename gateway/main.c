@@ -50,11 +50,18 @@ static void on_tick(void *arg)
         loop_end(a->loop);
 }
 
+static void leave(struct app *a, uint32_t deadline_ms)
+{
+    gateway_stop(a->gateway, deadline_ms);
+    if (a->conf.stop_listening)
+        listener_leave_port(a->listener);
+}
+
 static void on_stop(void *arg, unsigned nth)
 {
     struct app *a = arg;
     (void)nth;
-    gateway_stop(a->gateway, a->conf.stop_ms);
+    leave(a, a->conf.stop_ms);
 }
 
 /* ---- what the instance's metadata say ---- */
@@ -75,7 +82,7 @@ static void on_notice(void *arg, enum notice_kind kind, uint64_t deadline_unix_m
     struct app *a = arg;
     (void)detail;
     if (kind != NOTICE_REBALANCE)
-        gateway_stop(a->gateway, time_to_leave(a->conf.stop_ms, deadline_unix_ms));
+        leave(a, time_to_leave(a->conf.stop_ms, deadline_unix_ms));
 }
 
 /* Its players were told that it goes: it goes. */

@@ -62,7 +62,10 @@
     X(out_hard_bytes, U32, 16777216, 65536, 1073741824, false, "queued for a client: above it he is closed")           \
     X(silence_ms, U32, 30000, 1000, 300000, false, "a client that was sent nothing for so long is sent a line")        \
     X(day_length_s, U32, 600, 1, 86400, false, "length of a day in the world")                                         \
-    X(park_notice_ms, U32, 2000, 100, 600000, false, "players whose edits wait longer than this are told")
+    X(park_notice_ms, U32, 2000, 100, 600000, false, "players whose edits wait longer than this are told")             \
+    X(stop_listening, BOOL, false, 0, 1, false,                                                                        \
+      "told to stop: on: leave the port to those who share it; off: take new players to the end, as behind a load "    \
+      "balancer")
 
 #define CTL_CONF(X)                                                                                                    \
     WORLD_CONF(X)                                                                                                      \

@@ -116,15 +116,19 @@ static void turn(struct world *w)
     event_base_loop(w->base, EVLOOP_NONBLOCK);
 }
 
-static int dial(struct world *w)
+static int dial_port(int port)
 {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    struct sockaddr_in at = {.sin_family = AF_INET,
-                             .sin_port = htons((uint16_t)listener_port(w->listener)),
-                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
     return fd;
+}
+
+static int dial(struct world *w)
+{
+    return dial_port(listener_port(w->listener));
 }
 
 static void say(int fd, const char *text)
@@ -266,6 +270,37 @@ static void two_listeners_share_a_port(void **state)
                      ERR_OK);
     assert_int_equal(listener_port(l), listener_port(w->listener));
     listener_close(l);
+}
+
+/* Players must not notice that a process leaves the port: neither those who knock just then nor those who come later.
+ */
+static void who_waits_when_the_port_is_left_is_taken(void **state)
+{
+    struct world *w = *state;
+    struct listener *other = NULL;
+    char why[128], address[32];
+    const int port = listener_port(w->listener);
+    int early = dial_port(port); /* in the kernel's queue */
+    snprintf(address, sizeof address, "127.0.0.1:%d", port);
+    assert_int_equal(
+        listener_open(&(struct listener_conf){.base = w->base, .address = address}, &other, why, sizeof why), ERR_OK);
+    listener_leave_port(w->listener);
+    listener_leave_port(w->listener);
+    say(early, "V,1\nA,,\nT,hello\n");
+    expect(w, early, "T,guest1> hello\n");
+
+    struct gateway_stats stats;
+    int late[20];
+    for (unsigned k = 0; k < 20; k++) /* the kernel would have spread them over both */
+        late[k] = dial_port(port);
+    for (unsigned k = 0; k < 20; k++) {
+        turn(w);
+        close(late[k]);
+    }
+    gateway_stats(w->gateway, &stats);
+    assert_int_equal(stats.players, 1);
+    close(early);
+    listener_close(other);
 }
 
 /* ---- behind proxies ---- */
@@ -548,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(players_are_refused_while_descriptors_are_short, setup, teardown),
         cmocka_unit_test_setup_teardown(a_bad_address_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(two_listeners_share_a_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_waits_when_the_port_is_left_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(a_header_may_come_in_any_two_pieces, setup, teardown),
         cmocka_unit_test_setup_teardown(a_health_check_is_no_player, setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_without_a_header_is_shown_out, setup, teardown),
