@@ -199,6 +199,8 @@ static void net_send(void *ctx, uint64_t link, struct blob *b)
             return;
         }
     }
+    if (h->rig->stranger)
+        h->rig->stranger(h->rig->stranger_arg, link, b);
 }
 
 static void net_dial(void *ctx, uint64_t node, const char *address)

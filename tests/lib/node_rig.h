@@ -75,6 +75,9 @@ struct node_rig {
     unsigned n_edits;
     unsigned flow_ms;           /* an edit into each cell so often; 0: none */
     unsigned sent[MSG_GOT + 1]; /* messages between nodes, by kind */
+    /* what a node sends over a link that the test made itself, by node_net_events.up(); may be NULL */
+    void (*stranger)(void *arg, uint64_t link, struct blob *b);
+    void *stranger_arg;
 };
 
 struct node_rig *node_rig_new(void); /* linked and ready when it returns */
