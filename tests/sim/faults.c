@@ -5,6 +5,7 @@
 #include "proto/base/mem.h"
 #include "tests/sim/hosts.h"
 #include "tests/sim/net.h"
+#include "tests/sim/notices.h"
 #include "tests/sim/redis.h"
 #include "tests/sim/store.h"
 
@@ -122,6 +123,18 @@ static void strike(struct sim *s, enum trouble t)
     case TROUBLE_DRAIN_NODE:
         drain_node(s);
         break;
+    case TROUBLE_NOTICE:
+        notice_one(s);
+        break;
+    case TROUBLE_HINT:
+        notice_hint(s);
+        break;
+    case TROUBLE_STORM:
+        notice_storm(s);
+        break;
+    case TROUBLE_INFANT:
+        notice_infant(s);
+        break;
     case TROUBLE_KILL_GATEWAY:
         kill_gateway(s);
         break;
@@ -230,6 +243,11 @@ void faults_end(struct sim *s)
         host_start_node(s);
     if (hosts_count(s, ROLE_GATEWAY) == 0)
         host_start_gateway(s);
+}
+
+bool faults_over(const struct sim *s)
+{
+    return s->faults->over;
 }
 
 void faults_free(struct sim *s)

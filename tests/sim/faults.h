@@ -15,6 +15,10 @@ enum trouble {
     TROUBLE_STOP_NODE,
     TROUBLE_START_NODE,
     TROUBLE_DRAIN_NODE,
+    TROUBLE_NOTICE, /* notices.h */
+    TROUBLE_HINT,
+    TROUBLE_STORM,
+    TROUBLE_INFANT,
     TROUBLE_KILL_GATEWAY,
     TROUBLE_FREEZE_GATEWAY,
     TROUBLE_RESET_LINK,
@@ -38,6 +42,7 @@ struct sim_profile {
     unsigned nodes, gateways, players;
     uint32_t trouble_ms; /* how long it lasts */
     uint32_t every_ms;   /* a trouble so often, about */
+    bool notices_kept;   /* nothing else goes wrong: whoever is told in time must be empty in time */
     unsigned times;      /* so many times the seeds of other mixes; 0: once */
     unsigned weight[TROUBLES];
 };
@@ -46,5 +51,6 @@ void faults_init(struct sim *s);
 void faults_free(struct sim *s);
 /* No new trouble; what hangs wakes, what is away comes back by itself. */
 void faults_end(struct sim *s);
+bool faults_over(const struct sim *s);
 
 #endif

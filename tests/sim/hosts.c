@@ -11,7 +11,7 @@
 #include "tests/sim/socket.h"
 #include "tests/sim/store.h"
 
-enum { TICK_US = 10000, STOP_MS = 20000, WALL_S = 1700000000 };
+enum { TICK_US = 10000, STOP_MS = 20000, WALL_S = 1700000000, FOLLOWERS_ROWS = 2000 };
 
 /* Something that came in while the host was frozen. */
 struct host_pending {
@@ -62,7 +62,7 @@ static uint64_t host_now_ms(void *arg)
     return sim_ms(h->sim) + h->clock_offset_ms;
 }
 
-static uint64_t host_unix_ms(void *arg)
+uint64_t host_unix_ms(void *arg)
 {
     const struct host *h = arg;
     return WALL_S * 1000ull + sim_ms(h->sim);
@@ -74,7 +74,7 @@ static void tick(struct host *h)
 {
     if (h->node) {
         node_tick(h->node);
-        if (h->stopping && node_stopped(h->node)) {
+        if (node_stopped(h->node)) {
             sim_note(h->sim, "%s has stopped", h->name);
             host_end(h, DEATH_PROCESS);
         }
@@ -120,6 +120,13 @@ static void host_run(struct host *h)
     sched_at(&h->sim->sched, h->sim->sched.now_us + sim_between(h->sim, 0, TICK_US), on_tick, NULL, h);
 }
 
+static void on_checked(void *arg)
+{
+    struct host *h = arg;
+    if (h->alive)
+        node_checked(h->node);
+}
+
 struct host *host_start_node(struct sim *s)
 {
     if (s->hosts->n == HOSTS_MAX)
@@ -130,6 +137,9 @@ struct host *host_start_node(struct sim *s)
     node_settings_default(&settings);
     /* Short, so that a run of a minute sees cells come and go. */
     settings.idle_cell_ms = 5000;
+    settings.at_risk_quiet_ms = 5000;
+    settings.followers_rows = h->index % 3 == 0 ? FOLLOWERS_ROWS : 0;
+    settings.wait_for_checked = h->index % 4 == 1;
     snprintf(settings.address, sizeof settings.address, "%s", h->address);
     snprintf(settings.pool, sizeof settings.pool, "pool-%u", h->index % 2);
     struct node_env env = {.net = &sim_net_ops,
@@ -141,6 +151,8 @@ struct host *host_start_node(struct sim *s)
                            .clock = h,
                            .seed = rng_u64(&s->rng)};
     h->node = node_new(h->id, &settings, &env);
+    if (settings.wait_for_checked)
+        sched_at(&s->sched, s->sched.now_us + sim_between(s, 0, 1000) * 1000, on_checked, NULL, h);
     host_run(h);
     return h;
 }
@@ -238,7 +250,7 @@ struct host *hosts_pick(struct sim *s, enum role role, bool awake)
     unsigned n = 0;
     for (unsigned i = 0; i < s->hosts->n; i++) {
         struct host *h = s->hosts->all[i];
-        if (h->alive && h->role == role && !(awake && (h->frozen || h->stopping)))
+        if (h->alive && h->role == role && !(awake && (h->frozen || h->stopping || h->told)))
             found[n++] = h;
     }
     return n ? found[rng_below(&s->rng, n)] : NULL;

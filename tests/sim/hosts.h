@@ -32,6 +32,7 @@ struct host {
     uint64_t born_us, clock_offset_ms;
     bool alive, frozen, silent; /* silent: the machine is gone, or cut off: nothing answers a dial */
     bool stopping, held;
+    bool told, hinted; /* that it must go, or may have to: notices.h */
     struct node *node;
     struct gateway *gateway;
     struct coord coord;
@@ -56,6 +57,7 @@ void host_freeze(struct host *h);
 void host_wake(struct host *h);
 void host_stop(struct host *h); /* SIGTERM; the host ends by itself */
 
+uint64_t host_unix_ms(void *host);
 unsigned hosts_count(const struct sim *s, enum role role); /* the living */
 /* One of the living, at random; NULL when there is none. awake: not frozen and not stopping. */
 struct host *hosts_pick(struct sim *s, enum role role, bool awake);
