@@ -154,6 +154,7 @@ launch() {
     [ ! -e "$dir/log/$name.log" ] || mv -f "$dir/log/$name.log" "$dir/log/$name.log.1"
     setsid "$@" >"$dir/log/$name.log" 2>&1 </dev/null 9>&- &
     pid=$!
+    disown "$pid" # its end is not for the shell to tell of
     time=$(start_time "$pid") || die "$name ended at once; see $dir/log/$name.log"
     say "$pid $time" >"$dir/run/$name.pid"
 }
@@ -252,15 +253,33 @@ node_start() {
     say "$admin" >"$dir/run/$1.admin"
 }
 
-# A name that no node of this world has had: node_next VARIABLE.
+# gateway_start NAME: one more on the players' port, which it leaves to the others when it is told to stop. Does not wait for it.
+gateway_start() {
+    local admin=''
+    imds_is "$1" "m7i.large/eu-west-1a/on-demand"
+    free_port 9100 admin
+    launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/gateway/gateway" \
+        --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000 --stop-listening on
+    say "$admin" >"$dir/run/$1.admin"
+}
+
+# A name that no node of this world has had: node_next VARIABLE; and no gateway: gateway_next VARIABLE.
 node_next() {
+    name_next node "$1"
+}
+
+gateway_next() {
+    name_next gateway "$1"
+}
+
+name_next() {
     local f n most=-1
-    for f in "$dir"/run/node*.admin; do
-        n=${f##*/node}
+    for f in "$dir/run/$1"*.admin; do
+        n=${f##*/"$1"}
         n=${n%.admin}
         if [[ $n =~ ^[0-9]+$ ]] && [ "$n" -gt "$most" ]; then most=$n; fi
     done
-    printf -v "$1" 'node%d' $((most + 1))
+    printf -v "$2" '%s%d' "$1" $((most + 1))
 }
 
 # pool_named TEXT: a pool's whole name, from that, the number of one, or nothing: the one with the fewest running nodes.

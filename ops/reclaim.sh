@@ -132,33 +132,9 @@ check_nodes() {
     done
 }
 
-# ---- progress, from the timeline ----
+# ---- progress ----
 
-declare -A state=() has=() had=() ended=()
 deadline=0 showing='' shown=0 shown_ms=0
-
-read_timeline() {
-    local line name
-    while IFS= read -r line <&7; do
-        [[ $line =~ \"kind\":\"([a-z_]+)\",\"name\":\"([a-z0-9]+)\" ]] || continue
-        name=${BASH_REMATCH[2]}
-        case ${BASH_REMATCH[1]} in
-        node)
-            [[ $line =~ \"state\":\"([^\"]*)\".*\"cells\":([0-9]+) ]] || continue
-            state+=(["$name"]=${BASH_REMATCH[1]})
-            has+=(["$name"]=${BASH_REMATCH[2]})
-            [ -n "${had[$name]:-}" ] && [ "${had[$name]}" -ge "${has[$name]}" ] || had+=(["$name"]=${has[$name]})
-            ;;
-        silent) state+=(["$name"]=silent) ;;
-        state) [[ ! $line =~ \"to\":\"([a-z_]+)\" ]] || state+=(["$name"]=${BASH_REMATCH[1]}) ;;
-        ended)
-            ended+=(["$name"]=yes)
-            if [[ $line = *'"stopped":true'* ]]; then state+=(["$name"]=left); else state+=(["$name"]=gone); fi
-            has+=(["$name"]=0)
-            ;;
-        esac
-    done
-}
 
 bar() {
     local full=$((had[$1] ? 30 * (had[$1] - has[$1]) / had[$1] : 30)) k text=''
@@ -292,15 +268,15 @@ minutes_ms=$((120000 / speed))
 if [ "$bots" -gt 0 ]; then build_programs all build/release/tests/bench/bench_players; else build_programs all; fi >&2
 mkdir -p "$dir/rehearsals"
 timeline=$dir/rehearsals/$(date +%Y%m%d-%H%M%S)-$what-$$.jsonl
-tell start "\"title\":\"$what ${nodes[*]}\",\"command\":$(quoted "ops/reclaim.sh $given"),\"bots\":$bots,\"speed\":$speed"
-exec 7<"$timeline"
 trap 'rehearsal_over' EXIT
 trap 'exit 130' INT TERM
-watch_world 200
+: >"$timeline"
 if [ "$bots" -gt 0 ]; then
     [ "$json" ] || say "$bots players join, in $((cells * cells)) cells"
     bots_join "$bots" "$cells" "$edits" $$
 fi
+tell start "\"title\":\"$what ${nodes[*]}\",\"command\":$(quoted "ops/reclaim.sh $given"),\"bots\":$bots,\"speed\":$speed"
+watch_world 200
 for_ms 2000 # how it is when nothing happens
 if [ -z "$json" ]; then
     say "$what: ${nodes[*]}"

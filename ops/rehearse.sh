@@ -98,6 +98,39 @@ watch_end() {
     watch_pid=''
 }
 
+# Of each node: its state as it was told last ("left" and "gone" at its end), its cells, and the most that it had.
+declare -A state=() has=() had=() ended=()
+
+reading=''
+# What the timeline has gained since the last look.
+read_timeline() {
+    local line name
+    if [ -z "$reading" ]; then
+        exec 7<"$timeline"
+        reading=yes
+    fi
+    while IFS= read -r line <&7; do
+        [[ $line =~ \"kind\":\"([a-z_]+)\",\"name\":\"(node[0-9]+)\" ]] || continue
+        name=${BASH_REMATCH[2]}
+        case ${BASH_REMATCH[1]} in
+        node)
+            [[ $line =~ \"state\":\"([^\"]*)\".*\"cells\":([0-9]+) ]] || continue
+            [ -z "${ended[$name]:-}" ] || continue
+            state+=(["$name"]=${BASH_REMATCH[1]})
+            has+=(["$name"]=${BASH_REMATCH[2]})
+            if [ "${had[$name]:--1}" -lt "${has[$name]}" ]; then had+=(["$name"]=${has[$name]}); fi
+            ;;
+        silent) state+=(["$name"]=silent) ;;
+        state) [[ ! $line =~ \"to\":\"([a-z_]+)\" ]] || state+=(["$name"]=${BASH_REMATCH[1]}) ;;
+        ended)
+            ended+=(["$name"]=yes)
+            if [[ $line = *'"stopped":true'* ]]; then state+=(["$name"]=left); else state+=(["$name"]=gone); fi
+            has+=(["$name"]=0)
+            ;;
+        esac
+    done
+}
+
 # What the metadata service knows: when each notice was read first.
 keep_readings() {
     local known

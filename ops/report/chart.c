@@ -319,7 +319,7 @@ static void edits_panel(const struct chart *c, double top)
         fprintf(c->out, "<path class=\"line %s\" d=\"", class[which]);
         for (size_t k = 0; k < l->n_seconds; k++) {
             const struct tl_second *s = &l->seconds[k];
-            bool shown = s->edits && s->t <= l->end_t;
+            bool shown = s->edits && s->t >= l->start_t && s->t <= l->end_t;
             if (shown) {
                 y = top + edits_px * (1 - chart_log(pick(s, which), edit_low, edit_high));
                 fprintf(c->out, "%c%.1f %.1f", drawing ? 'L' : 'M', x_of(c, s->t), y);
