@@ -259,7 +259,7 @@ gateway_start() {
     imds_is "$1" "m7i.large/eu-west-1a/on-demand"
     free_port 9100 admin
     launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/gateway/gateway" \
-        --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000 --stop-listening on
+        --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000 --stop-listening
     say "$admin" >"$dir/run/$1.admin"
 }
 

@@ -159,21 +159,18 @@ start_imds() {
 }
 
 start_programs() {
-    local i name admin=''
+    local i name names=()
     export SPOTCRAFT_WORLD=world
     world_keep SPOTCRAFT_WORLD SPOTCRAFT_REDIS SPOTCRAFT_STORE imds_port port pools
     for ((i = 0; i < nodes; i++)); do
         node_start "node$i" "$(pool_name $((i % pools)))"
+        names+=("node$i")
     done
     for ((i = 0; i < gateways; i++)); do
-        name=gateway$i
-        imds_is "$name" "m7i.large/eu-west-1a/on-demand"
-        free_port 9100 admin
-        launch "$name" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$name" "$bin/gateway/gateway" \
-            --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000
-        say "$admin" >"$dir/run/$name.admin"
+        gateway_start "gateway$i"
+        names+=("gateway$i")
     done
-    for name in $(running_names 'node*' 'gateway*'); do
+    for name in "${names[@]}"; do # one that ended at once is not ready either
         wait_for 60 "waiting until the world is ready" "$name" http_get "$(cat "$dir/run/$name.admin")" /readyz
     done
 }
