@@ -1,38 +1,45 @@
 #!/usr/bin/env bash
-# run-tests.sh [--strict] TEST...: runs test programs one after the other, each with a time limit, and counts.
+# run-tests.sh [--strict] TEST...: runs test programs, each with a time limit, and counts.
 #
 # A cmocka program counts by its tests; any other as one. One that crashes or hangs is a failure even if all that it got to
-# passed. Passing ones take a line, failing ones show all they said. With TEST_COUNTS=FILE the counts are also added to that
-# file, for a caller that sums up. With TEST_WITH=PROGRAM that program runs them: an emulator. --strict: a skipped test is a failure.
+# passed. Passing ones take a line, failing ones show all they said, in the order given. With TEST_COUNTS=FILE the counts are also
+# added to that file, for a caller that sums up. With TEST_WITH=PROGRAM that program runs them: an emulator. With TEST_JOBS=N so many
+# run at a time: not for those that measure. --strict: a skipped test is a failure.
 set -euo pipefail
 
-limit_s=${TEST_LIMIT_S:-300} strict='' passed=0 failed=0 skipped=0
+limit_s=${TEST_LIMIT_S:-300} jobs=${TEST_JOBS:-1} strict='' passed=0 failed=0 skipped=0
 if [ "${1:-}" = --strict ]; then
     strict=yes
     shift
 fi
 
-out=$(mktemp)
-trap 'rm -f "$out"' EXIT
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# run TEST OUT: all that it said into OUT, its exit status and how long it took, in ms, into OUT.end.
+run() {
+    local started status=0
+    started=$(date +%s%N)
+    timeout -k 5 "$limit_s" ${TEST_WITH:+"$TEST_WITH"} "$1" >"$2" 2>&1 || status=$?
+    echo "$status $((($(date +%s%N) - started) / 1000000))" >"$2.end"
+}
 
 # The number in front of "test(s)" on cmocka's line of that kind, 0 when there is no such line.
 count() {
     sed -n "s/^\[ *$1 *\] \([0-9][0-9]*\) test(s).*/\1/p" "$out" | awk '{ n += $1 } END { print n + 0 }'
 }
 
-for test in "$@"; do
-    name=${test##*/}
-    started=$(date +%s%N)
-    status=0
-    timeout -k 5 "$limit_s" ${TEST_WITH:+"$TEST_WITH"} "$test" >"$out" 2>&1 || status=$?
+# What came of a test that ended.
+tell() {
+    local name=${1##*/} out=$2 status took p f s
+    read -r status took <"$out.end"
     p=$(count PASSED) f=$(count FAILED) s=$(count SKIPPED)
     if ! grep -q '^\[==========\].*test(s) run' "$out"; then
-        if [ $status = 0 ]; then p=1; else p=0 f=1; fi
-    elif [ $status != 0 ] && [ "$f" = 0 ]; then
+        if [ "$status" = 0 ]; then p=1; else p=0 f=1; fi
+    elif [ "$status" != 0 ] && [ "$f" = 0 ]; then
         f=1
     fi
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
-    took=$((($(date +%s%N) - started) / 1000000))
     if [ "$f" != 0 ]; then
         printf 'FAIL %-32s %4d passed %3d failed %3d skipped %7d ms  status %d\n' "$name" "$p" "$f" "$s" "$took" "$status"
         sed 's/^/    /' "$out"
@@ -40,6 +47,16 @@ for test in "$@"; do
         printf 'ok   %-32s %4d passed %3d skipped %7d ms\n' "$name" "$p" "$s" "$took"
         [ "$s" = 0 ] || grep '^\[ *SKIPPED' "$out" | sed 's/^/    /'
     fi
+}
+
+tests=("$@") pids=() started=0
+for ((told = 0; told < $#; told++)); do
+    for (( ; started < $# && started < told + jobs; started++)); do
+        run "${tests[started]}" "$work/$started" &
+        pids+=($!)
+    done
+    wait "${pids[told]}"
+    tell "${tests[told]}" "$work/$told"
 done
 
 [ -z "${TEST_COUNTS:-}" ] || printf '%d %d %d\n' $passed $failed $skipped >>"$TEST_COUNTS"
