@@ -16,7 +16,13 @@
 #include "gateway/session.h"
 #include "gateway/sights.h"
 
-enum { SWEEP_MS = 1000, STOP_NOTICE_MS = 30000, LEAVE_MS = 1000, STALL_MS = 500, CAUGHT_UP_MS = 1000 };
+enum {
+    TELL_AGAIN_MS = 5000 /* not twice within so long */,
+    SWEEP_MS = 1000,
+    LEAVE_MS = 1000,
+    STALL_MS = 500,
+    CAUGHT_UP_MS = 1000
+};
 
 void gateway_settings_default(struct gateway_settings *s)
 {
@@ -302,6 +308,32 @@ static void close_all(struct gateway *g, const char *why)
     session_reap(g);
 }
 
+/* The players are told of the end when the gateway is, then so many seconds before it. */
+static uint64_t next_telling(const struct gateway *g)
+{
+    static const unsigned before_s[] = {300, 120, 60, 30, 10};
+    const uint64_t left_ms = g->stop_ms > g->now_ms ? g->stop_ms - g->now_ms : 0;
+    for (unsigned k = 0; k < sizeof before_s / sizeof *before_s; k++) {
+        if (left_ms >= before_s[k] * 1000 + TELL_AGAIN_MS)
+            return g->stop_ms - before_s[k] * 1000;
+    }
+    return UINT64_MAX;
+}
+
+void gateway_tell_end(struct gateway *g, struct session *s)
+{
+    char text[CHAT_MAX + 1];
+    const uint64_t left_ms = g->stop_ms > g->now_ms ? g->stop_ms - g->now_ms : 0;
+    snprintf(text, sizeof text,
+             "This server goes away in %" PRIu64
+             " seconds. Your world is safe: join again, and you are where you were.",
+             (left_ms + 500) / 1000);
+    if (s)
+        session_talk(g, s, "%s", text);
+    else
+        session_talk_all(g, text);
+}
+
 static void stop_tick(struct gateway *g)
 {
     if (g->now_ms >= g->stop_ms)
@@ -315,13 +347,9 @@ static void stop_tick(struct gateway *g)
         g->stopped = true;
         log_info("gateway_stopped");
     }
-    if (g->by_player && g->now_ms - g->stop_warned_ms >= STOP_NOTICE_MS) {
-        char text[CHAT_MAX + 1];
-        snprintf(text, sizeof text,
-                 "This server goes away in %" PRIu64 " seconds. Join again: you will be where you are.",
-                 (g->stop_ms - g->now_ms) / 1000);
-        session_talk_all(g, text);
-        g->stop_warned_ms = g->now_ms;
+    if (g->now_ms >= g->stop_tell_ms) {
+        gateway_tell_end(g, NULL);
+        g->stop_tell_ms = next_telling(g);
     }
 }
 
@@ -352,10 +380,11 @@ void gateway_stop(struct gateway *g, uint32_t deadline_ms)
     if (!g->stopping) {
         g->stopping = true;
         g->stop_ms = g->now_ms + deadline_ms;
-        g->stop_warned_ms = g->now_ms >= STOP_NOTICE_MS ? g->now_ms - STOP_NOTICE_MS : 0;
+        g->stop_tell_ms = g->now_ms;
         log_info("gateway_stopping players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);
     } else if (g->now_ms + deadline_ms < g->stop_ms) {
         g->stop_ms = g->now_ms + deadline_ms;
+        g->stop_tell_ms = g->now_ms;
         log_info("gateway_stops_sooner players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);
     }
     turn_end(g);

@@ -112,6 +112,8 @@ void session_joined(struct gateway *g, struct session *s)
     session_write(g, s, g->out.data, g->out.len);
     if (s->nick_denied)
         session_talk(g, s, "That nick is taken; you are %s.", s->nick);
+    if (g->stopping)
+        gateway_tell_end(g, s);
     positions_set(g, s, &at);
     log_info("session_joined session=%" PRIu64 " id=%" PRIu32 " nick=%s ms=%" PRIu64, s->count, s->id, s->nick,
              g->now_ms - s->since_ms);

@@ -88,12 +88,14 @@ struct gateway {
     /* gateway.c */
     uint64_t sweep_due_ms;
     bool stopping, stopped, leave_sent, left;
-    uint64_t stop_ms, stop_warned_ms;
+    uint64_t stop_ms, stop_tell_ms;
 };
 
 uint64_t gateway_request(struct gateway *g); /* a number that no other request to a node has */
 /* A moment about ms from now, with jitter. */
 uint64_t gateway_later(struct gateway *g, uint64_t ms);
+/* Tells a player, NULL: all, when this gateway that was told to stop will be gone. */
+void gateway_tell_end(struct gateway *g, struct session *s);
 /* Counts one more of name{label="value"}; value is a constant of ours. */
 void gateway_count(const char *name, const char *help, const char *label, const char *value);
 

@@ -301,6 +301,65 @@ static void stopping_warns_then_closes_and_leaves(void **state)
     assert_false(model_redis_lives(r->redis, ROLE_GATEWAY, RIG_GATE));
 }
 
+/* A reclaimed machine's two minutes: often enough to be seen, seldom enough to play on. */
+static void the_end_is_told_as_it_comes_nearer(void **state)
+{
+    static const unsigned at_s[] = {120, 60, 30, 10};
+    struct rig *r = *state;
+    char want[64];
+    rig_join(r, 1, "");
+    gateway_stop(r->gateway, 120000);
+    for (unsigned left_s = 120, told = 0; left_s > 0; left_s--) {
+        rig_pass(r, 500); /* the middle of that second */
+        const char *out = rig_out(r, 1);
+        snprintf(want, sizeof want, "goes away in %u seconds", left_s);
+        if (told < sizeof at_s / sizeof *at_s && at_s[told] == left_s) {
+            assert_non_null(strstr(out, want));
+            told++;
+        } else {
+            assert_null(strstr(out, "goes away"));
+        }
+        assert_null(r->players[1].closed);
+        rig_pass(r, 500);
+    }
+    rig_pass(r, 100);
+    assert_string_equal(r->players[1].closed, "gateway stopped");
+}
+
+/* The load balancer needs time to notice; whom it sends until then is served, and told. */
+static void who_comes_while_it_stops_is_served_and_told(void **state)
+{
+    struct rig *r = *state;
+    rig_join(r, 1, "");
+    gateway_stop(r->gateway, 60000);
+    rig_pass(r, 8000);
+    rig_connect(r, 2);
+    rig_say(r, 2, "V,1\nA,,\n");
+    rig_pass(r, 1000);
+    const char *out = rig_out(r, 2);
+    assert_non_null(strstr(out, "Welcome"));
+    assert_non_null(strstr(out, "goes away in 5"));
+    const char *told = strstr(rig_out(r, 1), "goes away");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "goes away")); /* nobody else hears it again */
+    assert_null(r->players[2].closed);
+}
+
+static void a_nearer_end_is_told_at_once(void **state)
+{
+    struct rig *r = *state;
+    rig_join(r, 1, "");
+    gateway_stop(r->gateway, 120000);
+    rig_pass(r, 1000);
+    assert_non_null(strstr(rig_out(r, 1), "goes away in 120 seconds"));
+    gateway_stop(r->gateway, 20000);
+    gateway_stop(r->gateway, 120000); /* a later one changes nothing */
+    rig_pass(r, 1000);
+    assert_non_null(strstr(rig_out(r, 1), "goes away in 20 seconds"));
+    rig_pass(r, 20000);
+    assert_true(gateway_stopped(r->gateway));
+}
+
 static void a_client_too_slow_for_its_lines_is_closed(void **state)
 {
     struct rig *r = *state;
@@ -330,6 +389,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_others_hear_who_left, setup, teardown),
         cmocka_unit_test_setup_teardown(a_full_gateway_says_so, setup, teardown),
         cmocka_unit_test_setup_teardown(stopping_warns_then_closes_and_leaves, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_end_is_told_as_it_comes_nearer, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_comes_while_it_stops_is_served_and_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_nearer_end_is_told_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_too_slow_for_its_lines_is_closed, setup, teardown),
     };
     alarm(60);
