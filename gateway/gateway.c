@@ -409,7 +409,7 @@ const char *gateway_not_ready(const struct gateway *g)
     if (g->stopping)
         return "stopping";
     if (!membership_good(g))
-        return "no lease from Redis";
+        return g->world_joined ? "redis: the lease is not held" : "redis: not joined yet";
     if (node_links_count(g) == 0)
         return "no node is linked";
     return NULL;

@@ -97,7 +97,8 @@ static void on_withdrawn(void *arg, enum notice_kind kind)
 
 static const char *not_ready(void *arg)
 {
-    return gateway_not_ready(((struct app *)arg)->gateway);
+    struct app *a = arg;
+    return coord_redis_explain(a->coord, gateway_not_ready(a->gateway));
 }
 
 static void status(void *arg, struct evbuffer *json)

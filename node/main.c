@@ -96,7 +96,8 @@ static void on_checked(void *arg)
 
 static const char *not_ready(void *arg)
 {
-    return node_not_ready(((struct app *)arg)->node);
+    struct app *a = arg;
+    return coord_redis_explain(a->coord, node_not_ready(a->node));
 }
 
 static void status(void *arg, struct evbuffer *json)

@@ -587,8 +587,11 @@ const char *node_not_ready(const struct node *n)
         return "redis: it restarted, and claims are closed for a moment";
     if (n->evicts)
         return "redis: maxmemory-policy must be noeviction";
-    if (!n->env.store->ops->healthy(n->env.store))
-        return "the store is not answering";
+    const struct store_ops *store = n->env.store->ops;
+    if (!store->healthy(n->env.store))
+        return store->foreign && store->foreign(n->env.store)
+                   ? "store: another schema or cell size than ours, see store_trouble in the log"
+                   : "the store is not answering, see store_trouble in the log";
     return NULL;
 }
 

@@ -77,6 +77,8 @@ struct store_ops {
     void (*submit)(struct store *s, struct store_req *r);
     void (*close)(struct store *s);   /* waits for what is in flight, at most 5 s; their done() are called */
     bool (*healthy)(struct store *s); /* did the last thing that we tried work? for /readyz */
+    /* Not healthy as its schema or cell size is not ours? NULL: that cannot be. */
+    bool (*foreign)(struct store *s);
 };
 struct store {
     const struct store_ops *ops;

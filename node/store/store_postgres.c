@@ -266,6 +266,11 @@ static bool pg_healthy(struct store *store)
     return s->good && pg_conn_ready(s->conn);
 }
 
+static bool pg_foreign(struct store *store)
+{
+    return ((struct pg_store *)store)->mismatch;
+}
+
 /* The loop may be what called us, and cannot run inside itself: waits on the one socket instead. */
 static void pg_close(struct store *store)
 {
@@ -288,7 +293,7 @@ static void pg_close(struct store *store)
     free(s);
 }
 
-static const struct store_ops pg_ops = {pg_submit, pg_close, pg_healthy};
+static const struct store_ops pg_ops = {pg_submit, pg_close, pg_healthy, pg_foreign};
 static const struct pg_conn_ops conn_ops = {on_ready, on_readable, on_lost};
 
 enum err store_postgres_open(const char *url, struct event_base *base, struct evdns_base *dns, uint32_t cell_chunks,

@@ -36,7 +36,7 @@ struct sqlite_store {
     struct store_later *later;
     struct event *probe;
     struct job *inside;
-    bool good, closing;
+    bool good, foreign, closing;
 };
 
 static void on_run(void *ctx, struct worker_job **jobs, unsigned n)
@@ -76,7 +76,8 @@ static void on_done(void *ctx, struct worker_job *worker_job)
     struct job *job = (struct job *)worker_job;
     enum err e = job->work.err;
     DL_DELETE(s->inside, job);
-    s->good = e != ERR_IO && e != ERR_MISMATCH;
+    s->foreign = e == ERR_MISMATCH;
+    s->good = e != ERR_IO && !s->foreign;
     if (job->req)
         give_answer(job);
     free(job);
@@ -124,6 +125,11 @@ static bool sqlite_healthy(struct store *store)
     return ((struct sqlite_store *)store)->good;
 }
 
+static bool sqlite_foreign(struct store *store)
+{
+    return ((struct sqlite_store *)store)->foreign;
+}
+
 /* The thread hangs in a system call. Its caller gets the request back without what the thread still reads: the arena
  * with the rows, and seen, stay with the thread. */
 static void abandon(struct sqlite_store *s)
@@ -159,7 +165,7 @@ static void sqlite_close(struct store *store)
     free(s);
 }
 
-static const struct store_ops sqlite_ops = {sqlite_submit, sqlite_close, sqlite_healthy};
+static const struct store_ops sqlite_ops = {sqlite_submit, sqlite_close, sqlite_healthy, sqlite_foreign};
 static const struct worker_ops worker_ops = {on_run, on_done};
 
 enum err store_sqlite_open(const char *path, struct event_base *base, uint32_t cell_chunks, struct store **out,

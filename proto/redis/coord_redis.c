@@ -22,6 +22,7 @@ struct coord_redis {
     const struct coord_listener *listener;
     struct key channel;
     bool closing;
+    char explained[256]; /* coord_redis_explain() */
     struct arena *arena; /* for one call at a time */
     struct redis_script scripts[COORD_OPS];
     unsigned script_of[COORD_OPS]; /* index into scripts, for ops that have one */
@@ -195,6 +196,17 @@ void coord_redis_close(struct coord *coord)
         redis_link_close(c->links[k]);
     arena_free(c->arena);
     free(c);
+}
+
+const char *coord_redis_explain(struct coord *coord, const char *what)
+{
+    struct coord_redis *c = (struct coord_redis *)coord;
+    const struct redis_link *leases = c->links[LINK_LEASES];
+    const char *why = redis_link_up(leases) ? "" : redis_link_why(leases);
+    if (!what || !why[0] || strncmp(what, "redis:", 6) != 0)
+        return what;
+    snprintf(c->explained, sizeof c->explained, "%s (%s)", what, why);
+    return c->explained;
 }
 
 bool coord_redis_up(const struct coord *coord)

@@ -35,5 +35,8 @@ enum err coord_redis_open(const struct coord_redis_conf *conf, struct coord **ou
  * done() of another time, nor the listener. NULL is fine. */
 void coord_redis_close(struct coord *c);
 bool coord_redis_up(const struct coord *c); /* are all of its links good? for /readyz */
+/* What is not ready, for /readyz: followed by why there is no link, if it is about Redis ("redis: ...") and there is
+ * none. NULL stays NULL. Good until the next call. */
+const char *coord_redis_explain(struct coord *c, const char *what);
 
 #endif

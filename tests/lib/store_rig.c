@@ -47,7 +47,7 @@ static bool model_healthy(struct store *s)
     return true;
 }
 
-static const struct store_ops model_ops = {model_submit, model_close, model_healthy};
+static const struct store_ops model_ops = {model_submit, model_close, model_healthy, NULL};
 
 static struct store *model_open(struct rig *r)
 {
