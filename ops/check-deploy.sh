@@ -125,6 +125,9 @@ unpack prometheus usr/bin/promtool
 promtool=$tools/deb/prometheus/usr/bin/promtool
 "$promtool" check rules "$top/ops/monitoring/rules.yaml"
 "$promtool" test rules "$top/ops/monitoring/rules.test.yaml"
-"$promtool" check config --syntax-only "$top/ops/monitoring/prometheus.yaml"
+# Debian's promtool is built without Kubernetes's service discovery; all else of the file it knows.
+cp "$top/ops/monitoring/rules.yaml" "$work/"
+sed '/kubernetes_sd_configs:/{N;s/.*/    static_configs: []/}' "$top/ops/monitoring/prometheus.yaml" >"$work/prometheus.yaml"
+"$promtool" check config "$work/prometheus.yaml"
 pages
 node "$tools/npm/checks/main.mjs"

@@ -42,7 +42,11 @@ function families() {
     }
     return found;
 }
-export const metrics = families();
+let known;
+export const metrics = {
+    has: (name) => (known ??= families()).has(name),
+    get: (name) => (known ??= families()).get(name),
+};
 
 // A series' name as it stands in a query: a histogram has three of them.
 export function isSeries(name) {
