@@ -1,6 +1,7 @@
 /* parts.h - what the files of a node share: its struct, and one owned cell.
  *
  *   node.c              the public face: messages, replies and ticks to the parts
+ *   stay.c              notices, SIGTERM and drains; what follows from them
  *   own/claim.c         a cell from nobody's to served: owners, claim, store, journal
  *   own/keep.c          what is still mine: renewals, checks, restores, burials
  *   own/handoff_*.c     a cell moves to another node, or is followed by one
@@ -306,6 +307,11 @@ struct about {
 };
 struct about *about_new(struct node *n, const struct owned *o);
 struct owned *about_take(struct about *a); /* frees a; NULL when the cell is gone */
+
+/* ---- stay.c ---- */
+void stay_try_start(struct node *n); /* it joined, and the metadata was looked at */
+void stay_tick(struct node *n);
+void stay_moves(struct node *n); /* what follows from the phase: cells go */
 
 /* ---- own/claim.c ---- */
 /* A subscription for a cell that is not served here. link 0: nobody waits (the dirty walk). */

@@ -1,0 +1,175 @@
+/* Whether the node stays: brings notices, SIGTERM, drains and the time to own/spot.h, and does what follows from a
+ * change of its phase. What leaves, and when, is decided in own/moves.c. */
+#include <stdio.h>
+
+#include "node/own/handoff.h"
+#include "node/parts.h"
+#include "proto/base/log.h"
+#include "proto/base/metrics.h"
+
+enum { LEAVE_RETRY_MS = 100 };
+
+/* What others are told when it changed; what is given up before it could be told to anybody. */
+static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline_was)
+{
+    const struct spot *s = &n->spot;
+    bool leaves = s->phase == SPOT_LEAVING && s->deadline_ms && !(was == SPOT_LEAVING && deadline_was);
+    if (s->phase != was || leaves) {
+        log_info("node_state from=%s to=%s why=%s cells=%u deadline_ms=%lld", spot_phase_text(was),
+                 spot_phase_text(s->phase), *s->why ? s->why : "-", HASH_COUNT(n->cells),
+                 s->deadline_ms ? (long long)s->deadline_ms - (long long)node_now(n) : -1);
+        n->lease.next_ms = 0; /* the others are told at once */
+    }
+    if (s->phase == was && !leaves)
+        return;
+    struct owned *o, *next;
+    if (leaves) {
+        moves_leave_begins(n);
+    }
+    HASH_ITER (hh, n->cells, o, next) {
+        o->handoff_tries = 0;
+        bool may_be_ours = o->in && o->in->ready;
+        bool copy = o->in && !may_be_ours;
+        if (leaves && o->state < OWN_SERVING && !may_be_ours)
+            claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "leaving");
+        else if (s->phase != was && s->phase == SPOT_LEAVING && copy)
+            claim_drop(n, o, 0, 0, 0,
+                       "draining"); /* a claim goes on and leaves like the others: Redis may know of it */
+    }
+}
+
+void stay_try_start(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    if (n->spot.started || !n->joined || (n->set.wait_for_checked && !n->checked))
+        return;
+    spot_started(&n->spot, node_now(n));
+    phase_changed(n, was, n->spot.deadline_ms);
+}
+
+void node_checked(struct node *n)
+{
+    n->checked = true;
+    stay_try_start(n);
+}
+
+void node_set_pool(struct node *n, const char *pool)
+{
+    snprintf(n->set.pool, sizeof n->set.pool, "%s", pool);
+    n->lease.next_ms = 0;
+}
+
+void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    bool news = spot_told(&n->spot, kind, deadline_unix_ms, n->env.unix_ms(n->env.clock), node_now(n));
+    metric_add(node_metrics.notices[kind], news);
+    if (news)
+        log_info("notice kind=%s deadline_unix_ms=%llu phase=%s", notice_name(kind),
+                 (unsigned long long)deadline_unix_ms, spot_phase_text(n->spot.phase));
+    phase_changed(n, was, deadline_was);
+}
+
+void node_notice_withdrawn(struct node *n, enum notice_kind kind)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    if (spot_withdrawn(&n->spot, kind, node_now(n)))
+        log_info("notice_withdrawn kind=%s phase=%s", notice_name(kind), spot_phase_text(n->spot.phase));
+    phase_changed(n, was, deadline_was);
+}
+
+/* ---- leaving ---- */
+
+static void on_left(struct coord_req *req, void *arg)
+{
+    struct node *n = arg;
+    n->left = req->err == ERR_OK;
+    n->leaving_sent = n->left;
+    n->join_retry_ms = node_later(n, LEAVE_RETRY_MS);
+    coord_req_free(req);
+}
+
+/* Everything that can be given up in order; a cell that is still being claimed is simply forgotten: nobody was told of
+ * it. */
+void node_stop(struct node *n, uint32_t deadline_ms)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms, now = node_now(n);
+    if (n->spot.stopping)
+        return;
+    log_info("stopping cells=%u deadline_ms=%u", HASH_COUNT(n->cells), deadline_ms);
+    spot_stop(&n->spot, now + deadline_ms, now);
+    phase_changed(n, was, deadline_was);
+}
+
+bool node_drain(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    if (n->spot.draining)
+        return true;
+    if (!node_takes_part(n))
+        return false;
+    n->gone_before = n->gone;
+    n->drain_ms = node_now(n);
+    spot_drain(&n->spot, true, node_now(n));
+    phase_changed(n, was, 0);
+    n->drain_cells = HASH_COUNT(n->cells);
+    return true;
+}
+
+bool node_undrain(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    spot_drain(&n->spot, false, node_now(n));
+    phase_changed(n, was, deadline_was);
+    return node_takes_part(n);
+}
+
+static void leave_tick(struct node *n)
+{
+    if (node_now(n) >= n->spot.deadline_ms) {
+        log_warn("stop_deadline cells=%u", HASH_COUNT(n->cells));
+        n->ended = true;
+        return;
+    }
+    if (HASH_COUNT(n->cells) || !presence_saved(n))
+        return;
+    if (n->left) {
+        n->ended = true;
+        log_info("stopped");
+    } else if (!n->leaving_sent && n->join_retry_ms <= node_now(n)) {
+        if (n->spot.phase != SPOT_EMPTY)
+            spot_emptied(&n->spot, node_now(n)); /* from here on no withdrawal calls it back */
+        n->leaving_sent = true;
+        coord_submit(n->env.coord, coord_req_new(COORD_LEAVE, n->id, on_left, n));
+    }
+}
+
+bool node_stopped(const struct node *n)
+{
+    return n->ended;
+}
+
+void stay_tick(struct node *n)
+{
+    enum spot_phase was = n->spot.phase;
+    uint64_t deadline_was = n->spot.deadline_ms;
+    spot_tick(&n->spot, node_now(n));
+    phase_changed(n, was, deadline_was);
+}
+
+void stay_moves(struct node *n)
+{
+    follow_tick(n);
+    if (n->spot.phase == SPOT_RUNNING)
+        moves_balance(n);
+    if (n->spot.phase == SPOT_AT_RISK)
+        moves_shed(n);
+    if (n->spot.phase == SPOT_LEAVING)
+        moves_leave(n);
+    if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms)
+        leave_tick(n);
+}
