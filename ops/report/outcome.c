@@ -202,6 +202,19 @@ static const char *plural(unsigned n)
     return n == 1 ? "" : "s";
 }
 
+const char *outcome_grouped(uint32_t v, char out[16])
+{
+    char digits[16];
+    size_t len = (size_t)snprintf(digits, sizeof digits, "%u", v), n = 0;
+    for (size_t k = 0; k < len; k++) {
+        if (k && (len - k) % 3 == 0)
+            out[n++] = ',';
+        out[n++] = digits[k];
+    }
+    out[n] = '\0';
+    return out;
+}
+
 static void add_time(char *to, uint64_t ms)
 {
     unsigned s = (unsigned)((ms + US / 2) / US);
@@ -258,18 +271,25 @@ static void say(const struct timeline *l, struct outcomes *o)
 {
     const struct tl_verdict *v = &l->verdict;
     char *to = o->sentence;
-    add(to, o->good ? o->measured ? "Nobody noticed: in " : "All left in order: in " : "Not good: in ");
+    add(to, o->good ? "All good: in " : "Not good: in ");
     add_time(to, l->end_t - l->start_t);
     add(to, " ");
     add_taken(o, to);
     if (!o->good) {
         add(to, ", and ");
         add_troubles(l, o, to);
+        add(to, ".");
     } else if (o->measured) {
-        add(to, ", and of %u players none was disconnected; of %u edits none was lost, doubled or out of order",
-            v->bots, v->edits);
+        char edits[16];
+        add(to, ", and of %u players none was disconnected; of %s edits none was lost, doubled or out of order",
+            v->bots, outcome_grouped(v->edits, edits));
+        add(to,
+            v->max_ms < 2 * US ? ". The slowest was seen by others after %.0f ms."
+                               : ". The slowest was seen by others after %.1f s.",
+            v->max_ms < 2 * US ? v->max_ms : v->max_ms / US);
+    } else {
+        add(to, ". No players were there to say what they noticed.");
     }
-    add(to, o->measured || l->bots ? "." : ". No players were there to say what they noticed.");
 }
 
 void outcomes_of(const struct timeline *l, struct outcomes *out)

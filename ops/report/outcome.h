@@ -49,5 +49,6 @@ void outcomes_of(const struct timeline *l, struct outcomes *out);
 void outcomes_free(struct outcomes *o);
 /* What came of it, in a few words. */
 const char *outcome_text(const struct timeline *l, const struct outcome *o, char *out, size_t bytes);
+const char *outcome_grouped(uint32_t v, char out[16]); /* 1234567 as 1,234,567 */
 
 #endif

@@ -72,20 +72,6 @@ static const char style[] =
     "gap:6px 20px;margin:0;max-width:95ch;font-size:14.5px}dt{font-weight:600}dd{margin:0;color:var(--soft)}"
     "@media (max-width:700px){dl{grid-template-columns:1fr}.verdict{font-size:20px}}\n";
 
-/* 12345678 as 12,345,678. */
-static const char *grouped(uint32_t v, char out[16])
-{
-    char digits[16];
-    size_t len = (size_t)snprintf(digits, sizeof digits, "%u", v), n = 0;
-    for (size_t k = 0; k < len; k++) {
-        if (k && (len - k) % 3 == 0)
-            out[n++] = ',';
-        out[n++] = digits[k];
-    }
-    out[n] = '\0';
-    return out;
-}
-
 static void tile(FILE *out, const char *value, const char *what, const char *class)
 {
     fprintf(out, "<div class=\"tile %s\"><b>%s</b><span>%s</span></div>\n", class, value, what);
@@ -94,7 +80,7 @@ static void tile(FILE *out, const char *value, const char *what, const char *cla
 static void count_tile(FILE *out, uint32_t n, const char *what)
 {
     char text[16];
-    tile(out, grouped(n, text), what, n ? "no" : "ok");
+    tile(out, outcome_grouped(n, text), what, n ? "no" : "ok");
 }
 
 static const char *ms_text(double ms, char *out, size_t bytes)
@@ -128,7 +114,7 @@ static void tiles(const struct timeline *l, const struct outcomes *o, FILE *out)
         snprintf(what, sizeof what, "a cell takes no edits as it changes hands, 99 of 100; longest: %s",
                  ms_text(o->freeze.max_ms, second, sizeof second));
         tile(out, ms_text(o->freeze.p99_ms, text, sizeof text), what, "");
-        tile(out, grouped(o->freeze.n, text), "cells handed over while they were played in", "");
+        tile(out, outcome_grouped(o->freeze.n, text), "cells handed over while they were played in", "");
     }
     fprintf(out, "</div>\n");
 }
