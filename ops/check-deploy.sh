@@ -18,9 +18,9 @@ work=$(mktemp -d)
 started=()
 
 stop_all() {
-    local pid
-    for pid in "${started[@]}"; do
-        kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
+    local i
+    for ((i = ${#started[@]} - 1; i >= 0; i--)); do # Redis last: a node takes leave of it
+        kill "${started[i]}" 2>/dev/null && wait "${started[i]}" 2>/dev/null
     done
     rm -rf "$work"
     return 0
