@@ -5,7 +5,9 @@ comma  := ,
 BUILD  ?= build
 B      := $(BUILD)/$(if $(SAN),$(subst $(comma),-,$(SAN)),release)$(if $(FAULTS),-faults)$(if $(BUG),-$(BUG))
 PKGS   := libevent libevent_openssl hiredis libpq libprotobuf-c sqlite3 libcrypto libssl
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo unknown)
+RELEASE := 0.1.0
+COMMIT  := $(shell git describe --always --dirty --exclude='*' 2>/dev/null)
+VERSION := $(RELEASE)$(if $(COMMIT),-g$(COMMIT))
 
 CFLAGS ?= -O2 -g
 PKG_CONFIG ?= pkg-config
@@ -53,7 +55,7 @@ sim-bugs: ## the simulator must find the bugs that are built in on purpose
 	@for bug in skip_epoch_check ack_before_append; do $(MAKE) --no-print-directory BUG=$$bug sim-bug || exit 1; done
 sim-bug: $(SIM)
 	@for t in $^; do SIM_EXPECT=bug $$t >$(B)/sim-bug.log 2>&1 || { echo "$(BUG): not found"; exit 1; }; done; echo "$(BUG): found"
-integration: all $(INTEG) ## the real programs, killed and cut
+integration: all $(INTEG) $(B)/tests/bench/bench_players ## the real programs, killed and cut
 	@$(RUN) $(INTEG)
 upgrade-test: all $(UPGRADE) $(OLDER)/built ## this version beside the older one, which is built from the git history
 	@OLDER=$(OLDER)/build/release $(RUN) $(UPGRADE)

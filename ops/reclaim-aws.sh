@@ -221,7 +221,7 @@ interrupt() {
             die "the experiment $experiment $state: $(on_aws fis get-experiment --id "$experiment" --query experiment.state.reason --output text)"
             ;;
         esac
-        sleep "${SPOTCRAFT_POLL_S:-5}"
+        sleep 5
     done
     die "the experiment $experiment was still $state after $wait_s seconds; to stop it: aws --region $region fis stop-experiment --id $experiment"
 }
