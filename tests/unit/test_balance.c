@@ -85,13 +85,45 @@ static void it_comes_to_rest(void **state)
         assert_in_range(m[k].self.load, 1100, 1600);
 }
 
+/* All that a node has too much is in cells that are each heavier than what one taker lacks: one goes all the same. */
+static void a_hot_spot_is_split_cell_by_cell(void **state)
+{
+    (void)state;
+    const struct coord_member m[] = {node(1, 120, NODE_RUNNING), node(2, 0, NODE_RUNNING), node(3, 0, NODE_RUNNING)};
+    struct balance b = balance_choose(m, 3, 1);
+    assert_int_equal(b.target, 2);
+    assert_int_equal(b.load, 40);
+    assert_int_equal(b.one_max, 60);
+    const struct coord_member after[] = {node(1, 60, NODE_RUNNING), node(2, 60, NODE_RUNNING),
+                                         node(3, 0, NODE_RUNNING)};
+    assert_true(balance_choose(after, 3, 1).one_max < 60); /* and not to and fro */
+}
+
+static void a_node_takes_twice_its_share_and_no_more(void **state)
+{
+    (void)state;
+    const struct coord_member m[] = {node(1, 9000, NODE_RUNNING), node(2, 6000, NODE_RUNNING),
+                                     node(3, 3000, NODE_LEAVING)};
+    assert_true(balance_has_room(m, 3, 9000, 3000)); /* of 18,000 a share is 9,000, as those who leave do not count */
+    assert_true(balance_has_room(m, 3, 18000, 500));
+    assert_false(balance_has_room(m, 3, 18000, 600));
+    const struct coord_member last[] = {node(1, 100, NODE_LEAVING), node(2, 0, NODE_RUNNING)};
+    assert_true(balance_has_room(last, 2, 0, 100));
+    assert_true(balance_has_room(NULL, 0, 0, 100));
+}
+
 int main(void)
 {
     alarm(60);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_steady_cluster_moves_nothing),      cmocka_unit_test(a_cell_or_two_are_no_reason),
-        cmocka_unit_test(who_joins_is_given_its_share_by_all), cmocka_unit_test(nobody_gives_more_than_its_own_excess),
-        cmocka_unit_test(who_leaves_neither_takes_nor_counts), cmocka_unit_test(it_comes_to_rest),
+        cmocka_unit_test(a_steady_cluster_moves_nothing),
+        cmocka_unit_test(a_cell_or_two_are_no_reason),
+        cmocka_unit_test(who_joins_is_given_its_share_by_all),
+        cmocka_unit_test(nobody_gives_more_than_its_own_excess),
+        cmocka_unit_test(who_leaves_neither_takes_nor_counts),
+        cmocka_unit_test(it_comes_to_rest),
+        cmocka_unit_test(a_hot_spot_is_split_cell_by_cell),
+        cmocka_unit_test(a_node_takes_twice_its_share_and_no_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
