@@ -55,6 +55,7 @@ struct path {
     unsigned fails;      /* in a row, while other paths were answered */
     uint64_t due_ms;     /* not before */
     uint64_t good_ms;    /* last good answer; at first, when the watching began */
+    bool read;           /* or being read, in this look */
     bool failed;         /* in this look, ... */
     enum imds_error why; /* ... for this reason */
     struct trouble trouble;
@@ -77,7 +78,7 @@ struct imds {
     uint64_t v1_until_ms; /* no tokens are to be had until then */
 
     uint64_t look_ms;    /* when this look began */
-    unsigned turn;       /* the path that is being read; PATHS: none */
+    unsigned turn;       /* the path that is being read */
     bool asking_token;   /* what is on its way */
     bool token_tried;    /* in this look */
     bool token_replaced; /* in this look: once is enough */
@@ -246,34 +247,41 @@ static void ask_path(struct imds *w, unsigned i)
 {
     char path[sizeof w->at.prefix + 80];
     w->turn = i;
+    w->path[i].read = true;
     snprintf(path, sizeof path, "%s/latest/meta-data/%s", w->at.prefix, paths[i]);
     ask(w, false, path, w->token[0] ? "X-aws-ec2-metadata-token" : NULL, w->token);
 }
 
 static bool is_due(const struct imds *w, unsigned i)
 {
-    return !w->path[i].done && !w->path[i].failed && w->look_ms >= w->path[i].due_ms;
+    return !w->path[i].done && !w->path[i].read && w->look_ms >= w->path[i].due_ms;
 }
 
-/* The next request of this look, from path i on. */
-static void go_on(struct imds *w, unsigned i)
+/* The path whose answer is oldest, so that where only some requests are answered each has its turn; but one that was
+ * silent last time comes last, as it may cost the others its whole time. PATHS: none is due. */
+static unsigned next_path(const struct imds *w)
+{
+    unsigned best = PATHS;
+    for (unsigned i = 0; i < PATHS; i++) {
+        const struct path *p = &w->path[i], *b = &w->path[best < PATHS ? best : i];
+        bool silent = p->fails && p->why == IMDS_ERR_UNANSWERED, b_silent = b->fails && b->why == IMDS_ERR_UNANSWERED;
+        if (is_due(w, i) && (best == PATHS || silent < b_silent || (silent == b_silent && p->good_ms < b->good_ms)))
+            best = i;
+    }
+    return best;
+}
+
+/* The next request of this look. */
+static void go_on(struct imds *w)
 {
     uint64_t now = clock_mono_ms();
     if (w->token[0] && now >= w->token_end_ms)
         w->token[0] = '\0';
     bool want_token = (!w->token[0] || now >= w->renew_ms) && now >= w->v1_until_ms;
-    if (want_token && !w->token_tried) {
-        w->turn = i;
+    unsigned i = next_path(w);
+    if (want_token && !w->token_tried)
         ask_token(w);
-        return;
-    }
-    if (!w->token[0] && now >= w->v1_until_ms) {
-        look_end(w);
-        return;
-    }
-    while (i < PATHS && !is_due(w, i))
-        i++;
-    if (i < PATHS)
+    else if (i < PATHS && (w->token[0] || now < w->v1_until_ms))
         ask_path(w, i);
     else
         look_end(w);
@@ -286,8 +294,8 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     w->look_ms = clock_mono_ms();
     w->any_good = w->why_set = w->token_tried = w->token_replaced = false;
     for (unsigned i = 0; i < PATHS; i++)
-        w->path[i].failed = false;
-    go_on(w, 0);
+        w->path[i].failed = w->path[i].read = false;
+    go_on(w);
 }
 
 /* ---- the token ---- */
@@ -315,7 +323,7 @@ static void on_token(struct imds *w, const struct imds_answer *a)
 {
     w->asking_token = false;
     if (take_token(w, a)) {
-        go_on(w, w->turn);
+        go_on(w);
         return;
     }
     enum imds_error e = error_of(a);
@@ -336,7 +344,7 @@ static void on_token(struct imds *w, const struct imds_answer *a)
         if (trouble_begins(&w->token_trouble, e))
             log_warn("metadata_token_fails reason=%s", imds_error_name(e));
     }
-    go_on(w, w->turn);
+    go_on(w);
 }
 
 /* ---- answers ---- */
@@ -476,7 +484,8 @@ static void on_path(struct imds *w, const struct imds_answer *a)
         w->v1_until_ms = 0; /* version 1 is not good enough any more */
         w->token_tried = false;
         w->token_replaced = true;
-        go_on(w, i);
+        p->read = false; /* once more, with a new token */
+        go_on(w);
         return;
     }
     if (a->result == IMDS_ANSWERED && use(w, i, a)) {
@@ -490,7 +499,7 @@ static void on_path(struct imds *w, const struct imds_answer *a)
             return;
         }
     }
-    go_on(w, i + 1);
+    go_on(w);
 }
 
 static void on_answer(void *arg, const struct imds_answer *a)
