@@ -57,6 +57,14 @@ uint64_t latency_count(const struct latency *l)
     return l->n;
 }
 
+uint64_t latency_above(const struct latency *l, unsigned ms)
+{
+    uint64_t n = 0;
+    for (uint64_t b = bucket_of((uint64_t)ms * 1000) + 1; b <= BUCKETS; b++)
+        n += l->bucket[b];
+    return n;
+}
+
 double latency_ms(const struct latency *l, double share)
 {
     uint64_t rank = (uint64_t)(share * (double)l->n), seen = 0;

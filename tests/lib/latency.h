@@ -13,6 +13,7 @@ void latency_add(struct latency *l, uint64_t us);
 void latency_merge(struct latency *into, const struct latency *from);
 void latency_clear(struct latency *l);
 uint64_t latency_count(const struct latency *l);
+uint64_t latency_above(const struct latency *l, unsigned ms); /* how many took longer */
 /* In milliseconds; 0 without samples. share: 0.5 for the median, 1 for the longest. */
 double latency_ms(const struct latency *l, double share);
 
