@@ -2,7 +2,7 @@
 // gives what is wrong, so that checks can be tried on objects that are wrong on purpose.
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { top } from './build.mjs';
+import { read, top } from './build.mjs';
 import { hasPage, metrics, settingsWith } from './programs.mjs';
 
 const outside = { Secret: ['spotcraft-secrets'], ConfigMap: ['store-ca'] }; // made by hand: overlays/eks/kustomization.yaml
@@ -151,7 +151,7 @@ export function references(docs) {
         if (one(docs, 'Deployment', h.spec.scaleTargetRef.name)?.spec.replicas !== undefined)
             errors.push(`Deployment ${h.spec.scaleTargetRef.name} has replicas: each apply would undo the autoscaler`);
         for (const m of h.spec.metrics)
-            if (m.type === 'Pods' && !metrics.has(m.pods.metric.name))
+            if (m.type === 'Pods' && !metrics().types.has(m.pods.metric.name))
                 errors.push(`HorizontalPodAutoscaler ${h.metadata.name}: no program has a metric ${m.pods.metric.name}`);
     }
     const budgets = all(docs, 'PodDisruptionBudget').flatMap((b) => selected(docs, b.spec.selector));
@@ -210,6 +210,7 @@ export function network(docs) {
 export function security(docs) {
     const errors = [];
     const enforced = all(docs, 'Namespace')[0]?.metadata.labels?.['pod-security.kubernetes.io/enforce'];
+    const user = Number(read('ops/Dockerfile').match(/^USER (\d+)/m)?.[1]);
     const wide = podsOf(docs).filter((p) => p.spec.template.spec.hostNetwork);
     if (enforced !== (wide.length ? 'privileged' : 'restricted'))
         errors.push(`the namespace enforces ${enforced}, and ${wide.length} kinds of pods have the host's network`);
@@ -221,6 +222,8 @@ export function security(docs) {
             errors.push(`${name}: may run as root`);
         if (pod.securityContext?.seccompProfile?.type !== 'RuntimeDefault')
             errors.push(`${name}: no seccomp profile`);
+        if (programs.includes(name) && pod.securityContext?.runAsUser !== user)
+            errors.push(`${name}: runs as ${pod.securityContext?.runAsUser}, and the image is made for ${user}`);
         for (const c of [...(pod.initContainers ?? []), ...pod.containers]) {
             const s = c.securityContext ?? {};
             if (s.allowPrivilegeEscalation !== false || !s.capabilities?.drop?.includes('ALL') || !s.readOnlyRootFilesystem)

@@ -1,7 +1,7 @@
 // monitoring.mjs - rules, dashboard and autoscalers' metrics against the programs and the runbook. What promtool can judge it does.
 import { parse } from 'yaml';
 import { read } from './build.mjs';
-import { metrics } from './programs.mjs';
+import { checkQuery, metrics } from './programs.mjs';
 
 const rules = () => parse(read('ops/monitoring/rules.yaml'));
 
@@ -18,23 +18,12 @@ spec:
 ${text.slice(text.indexOf('groups:')).replace(/^(?=.)/gm, '  ')}`;
 }
 
-// Names of series in a query. Recorded ones have colons.
-const series = (expr) => [...expr.matchAll(/\bspotcraft[\w:]*/g)].map((m) => m[0]);
+const recordedBy = (all) => new Set(all.groups.flatMap((g) => g.rules).flatMap((r) => r.record ?? []));
 
 // Each takes its text and gives what is wrong.
-export function checkRules(all, isSeries) {
-    const errors = [], recorded = new Set();
-    for (const group of all.groups)
-        for (const r of group.rules)
-            if (r.record)
-                recorded.add(r.record);
-    for (const group of all.groups) {
-        for (const r of group.rules)
-            for (const name of series(r.expr))
-                if (!recorded.has(name) && !isSeries(name))
-                    errors.push(`rule ${r.record ?? r.alert}: no program has a metric ${name}`);
-    }
-    return errors;
+export function checkRules(all) {
+    const recorded = recordedBy(all);
+    return all.groups.flatMap((g) => g.rules).flatMap((r) => checkQuery(r.expr, recorded).map((e) => `rule ${r.record ?? r.alert}: ${e}`));
 }
 
 export function checkAlerts(all, runbook, tests) {
@@ -63,8 +52,8 @@ export function checkAlerts(all, runbook, tests) {
         if (!fired.has(a.alert))
             errors.push(`no test in rules.test.yaml makes ${a.alert} fire`);
     }
-    for (const [name] of runbook.matchAll(/\bspotcraft_\w+/g))
-        if (!metrics.has(name))
+    for (const [name] of runbook.matchAll(/\bspotcraft_\w*[a-z]\b/g))
+        if (!metrics().types.has(name))
             errors.push(`ops/runbook.md speaks of ${name}, which no program has`);
     for (const name of tested)
         if (!alerts.some((a) => a.alert === name))
@@ -72,36 +61,32 @@ export function checkAlerts(all, runbook, tests) {
     return errors;
 }
 
-export function checkDashboard(d, all, isSeries) {
-    const errors = [], recorded = new Set(all.groups.flatMap((g) => g.rules).map((r) => r.record));
-    const seen = { id: new Set(), ref: 0 };
+export function checkDashboard(d, all) {
+    const errors = [], recorded = recordedBy(all), ids = new Set();
     for (const p of d.panels) {
-        if (seen.id.has(p.id))
+        if (ids.has(p.id))
             errors.push(`dashboard: two panels have the id ${p.id}`);
-        seen.id.add(p.id);
+        ids.add(p.id);
         if (p.gridPos.x + p.gridPos.w > 24)
             errors.push(`dashboard: ${p.title} is wider than the page`);
         if (p.type !== 'row' && !p.targets?.length)
             errors.push(`dashboard: ${p.title} shows nothing`);
-        for (const t of p.targets ?? [])
-            for (const name of series(t.expr))
-                if (!recorded.has(name) && !isSeries(name))
-                    errors.push(`dashboard: ${p.title}: no program has a metric ${name}`);
+        for (const t of p.targets ?? []) {
+            errors.push(...checkQuery(t.expr, recorded).map((e) => `dashboard: ${p.title}: ${e}`));
+            for (const [, label] of t.legendFormat.matchAll(/\{\{(\w+)\}\}/g))
+                if (!metrics().labels.has(label))
+                    errors.push(`dashboard: ${p.title}: no metric has a label ${label}`);
+        }
     }
-    const variable = d.templating.list.find((v) => v.name === 'namespace').query.query;
-    for (const name of series(variable))
-        if (!isSeries(name))
-            errors.push(`dashboard: its list of worlds: no program has a metric ${name}`);
-    return errors;
+    const worlds = d.templating.list.find((v) => v.name === 'namespace').query.query;
+    return [...errors, ...checkQuery(worlds).map((e) => `dashboard: its list of worlds: ${e}`)];
 }
 
 // What the autoscalers ask for, the adapter gives.
-export function checkAdapter(values, docs, isSeries) {
+export function checkAdapter(values, docs) {
     const errors = [], given = new Set(values.rules.custom.map((r) => r.name.as));
     for (const r of values.rules.custom)
-        for (const name of series(r.seriesQuery))
-            if (!isSeries(name))
-                errors.push(`prometheus-adapter: no program has a metric ${name}`);
+        errors.push(...checkQuery(r.seriesQuery).map((e) => `prometheus-adapter: ${e}`));
     for (const h of docs.filter((d) => d.kind === 'HorizontalPodAutoscaler'))
         for (const m of h.spec.metrics)
             if (m.type === 'Pods' && !given.has(m.pods.metric.name))
@@ -131,13 +116,13 @@ export function checkScrape(podMonitor, prometheus, docs) {
     return errors;
 }
 
-export function checkMonitoring(docs, isSeries) {
+export function checkMonitoring(docs) {
     const all = rules();
     return [
-        ...checkRules(all, isSeries),
+        ...checkRules(all),
         ...checkAlerts(all, read('ops/runbook.md'), parse(read('ops/monitoring/rules.test.yaml'))),
-        ...checkDashboard(JSON.parse(read('ops/monitoring/dashboard.json')), all, isSeries),
-        ...checkAdapter(parse(read('ops/monitoring/prometheus-adapter-values.yaml')), docs, isSeries),
+        ...checkDashboard(JSON.parse(read('ops/monitoring/dashboard.json')), all),
+        ...checkAdapter(parse(read('ops/monitoring/prometheus-adapter-values.yaml')), docs),
         ...checkScrape(parse(read('ops/monitoring/podmonitor.yaml')), parse(read('ops/monitoring/prometheus.yaml')), docs),
         ...(read('ops/monitoring/prometheusrule.yaml') === prometheusRule() ? [] : ['prometheusrule.yaml is not what rules.yaml says: ops/check-deploy.sh --write']),
     ];
