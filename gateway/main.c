@@ -241,12 +241,19 @@ static void tear_down(void *app)
     gateway_free(a->gateway);
 }
 
+static const char examples[] =
+    "  SPOTCRAFT_SECRET=... gateway --redis redis://10.0.0.5 --admin 0.0.0.0:9180\n"
+    "  SPOTCRAFT_SECRET=... gateway --config /etc/spotcraft/world.conf --proxy-protocol  # behind a load balancer\n"
+    "  gateway --listen 127.0.0.1:4080                                # everything on this machine\n";
+
 int main(int argc, char **argv)
 {
     static struct app app;
     static const struct program program = {.conf = {.program = "gateway",
                                                     .version = VERSION,
                                                     .about = "holds the players' sockets of a spotcraft world",
+                                                    .more = program_help,
+                                                    .examples = examples,
                                                     .fields = fields,
                                                     .n_fields = sizeof fields / sizeof *fields,
                                                     .settings_bytes = sizeof(struct gateway_conf),

@@ -163,8 +163,69 @@ static uint64_t cpu_us(void *clock)
     return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+static void settings(const struct node_conf *c, struct node_settings *set)
+{
+    node_settings_default(set);
+    set->lease_ms = c->lease_ms;
+    set->flush_ms = c->flush_ms;
+    set->tick_ms = c->tick_ms;
+    set->idle_cell_ms = c->idle_cell_ms;
+    set->places_ms = c->places_ms;
+    set->cell_pending_max = c->cell_pending_max;
+    set->at_risk_quiet_ms = c->at_risk_quiet_ms;
+    set->maintenance_ms = c->maintenance_ms;
+    set->followers_rows = c->followers_rows;
+    set->wait_for_checked = true;
+    snprintf(set->pool, sizeof set->pool, "%s", c->pool);
+}
+
+/* What the others are told to reach us at. */
+static void own_address(const struct app *a, char out[COORD_ADDRESS_MAX + 1])
+{
+    const struct node_conf *c = &a->conf;
+    const char *colon = strrchr(c->listen, ':');
+    if (c->advertise[0])
+        snprintf(out, COORD_ADDRESS_MAX + 1, "%s", c->advertise);
+    else
+        snprintf(out, COORD_ADDRESS_MAX + 1, "%.*s:%d", (int)(colon ? colon - c->listen : 0), c->listen,
+                 links_port(a->links));
+}
+
+static enum err open_links(struct app *a, uint64_t id, char *why, size_t why_bytes)
+{
+    struct links_conf links;
+    links_conf_default(&links);
+    links.base = loop_base(a->loop);
+    links.dns = loop_dns(a->loop);
+    links.role = ROLE_NODE;
+    links.incarnation = id;
+    links.world = a->conf.world;
+    links.secret = a->conf.secret;
+    links.listen = a->conf.listen;
+    return links_new(&links, &node_net_events, NULL, &a->links, why, why_bytes);
+}
+
+static enum err open_imds(struct app *a, char *why, size_t why_bytes)
+{
+    static const struct imds_ops notices = {
+        .notice = on_notice, .withdrawn = on_withdrawn, .identity = on_identity, .checked = on_checked};
+    const struct node_conf *c = &a->conf;
+    struct imds_conf imds = {.base = loop_base(a->loop),
+                             .dns = loop_dns(a->loop),
+                             .endpoint = c->imds,
+                             .instance_id = c->instance_id,
+                             .poll_ms = c->imds_poll_ms,
+                             .timeout_ms = c->imds_timeout_ms,
+                             .maintenance_ms = c->maintenance_ms,
+                             .v1 = c->imds_v1,
+                             .ops = &notices,
+                             .arg = a};
+    return imds_open(&imds, &a->imds, why, why_bytes);
+}
+
 static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, char *why, size_t why_bytes)
 {
+    static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
     struct app *a = app;
     const struct node_conf *c = &a->conf;
     struct event_base *base = loop_base(l);
@@ -173,44 +234,20 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     (void)files; /* its links are few */
     a->loop = l;
     gauges_open(a);
+    /* The store last: what is wrong with the rest should not have made a database. */
     enum err e = coord_redis_open(&redis, &a->coord, why, why_bytes);
+    if (e == ERR_OK)
+        e = open_links(a, id, why, why_bytes);
+    if (e == ERR_OK)
+        e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
     if (e == ERR_OK)
         e = store_open(c->store, base, loop_dns(l), CELL_CHUNKS, &a->store, why, why_bytes);
     if (e != ERR_OK)
         return e;
 
     struct node_settings set;
-    node_settings_default(&set);
-    set.lease_ms = c->lease_ms;
-    set.flush_ms = c->flush_ms;
-    set.tick_ms = c->tick_ms;
-    set.idle_cell_ms = c->idle_cell_ms;
-    set.places_ms = c->places_ms;
-    set.cell_pending_max = c->cell_pending_max;
-    set.at_risk_quiet_ms = c->at_risk_quiet_ms;
-    set.maintenance_ms = c->maintenance_ms;
-    set.followers_rows = c->followers_rows;
-    set.wait_for_checked = true;
-    snprintf(set.pool, sizeof set.pool, "%s", c->pool);
-
-    struct links_conf links;
-    links_conf_default(&links);
-    links.base = base;
-    links.dns = loop_dns(l);
-    links.role = ROLE_NODE;
-    links.incarnation = id;
-    links.world = c->world;
-    links.secret = c->secret;
-    links.listen = c->listen;
-    e = links_new(&links, &node_net_events, NULL, &a->links, why, why_bytes);
-    if (e != ERR_OK)
-        return e;
-    const char *colon = strrchr(c->listen, ':');
-    if (c->advertise[0])
-        snprintf(set.address, sizeof set.address, "%s", c->advertise);
-    else
-        snprintf(set.address, sizeof set.address, "%.*s:%d", (int)(colon ? colon - c->listen : 0), c->listen,
-                 links_port(a->links));
+    settings(c, &set);
+    own_address(a, set.address);
     struct node_env env = {.net = &links_net_ops,
                            .net_ctx = a->links,
                            .coord = a->coord,
@@ -221,30 +258,11 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
                            .seed = id};
     a->node = node_new(id, &set, &env);
     links_set_owner(a->links, a->node);
-
-    static const struct imds_ops notices = {
-        .notice = on_notice, .withdrawn = on_withdrawn, .identity = on_identity, .checked = on_checked};
-    struct imds_conf imds = {.base = base,
-                             .dns = loop_dns(l),
-                             .endpoint = c->imds,
-                             .instance_id = c->instance_id,
-                             .poll_ms = c->imds_poll_ms,
-                             .timeout_ms = c->imds_timeout_ms,
-                             .maintenance_ms = c->maintenance_ms,
-                             .v1 = c->imds_v1,
-                             .ops = &notices,
-                             .arg = a};
-    e = imds_open(&imds, &a->imds, why, why_bytes);
-    if (e != ERR_OK)
-        return e;
-
-    static const struct admin_ops admin = {.not_ready = not_ready, .refresh = refresh, .status = status};
-    e = admin_http_open(base, c->admin, &admin, a, &a->admin, why, why_bytes);
-    if (e != ERR_OK)
-        return e;
-    log_info("node_started version=%s world=%s peers=%s admin_port=%u", VERSION, c->world, set.address,
-             admin_http_port(a->admin));
-    return ERR_OK;
+    e = open_imds(a, why, why_bytes);
+    if (e == ERR_OK)
+        log_info("node_started version=%s world=%s peers=%s admin_port=%u", VERSION, c->world, set.address,
+                 admin_http_port(a->admin));
+    return e;
 }
 
 /* Redis and the store answer what is still open, so the node goes after them. */
@@ -260,12 +278,19 @@ static void tear_down(void *app)
     node_free(a->node);
 }
 
+static const char examples[] =
+    "  SPOTCRAFT_SECRET=... node --redis rediss://cache.example:6379 --listen 0.0.0.0:4090 \\\n"
+    "      --advertise 10.0.0.7:4090 --store postgres://spotcraft@db.example/world --admin 0.0.0.0:9180\n"
+    "  node --store sqlite:/var/lib/spotcraft/world.db    # everything on this machine\n";
+
 int main(int argc, char **argv)
 {
     static struct app app;
     static const struct program program = {.conf = {.program = "node",
                                                     .version = VERSION,
                                                     .about = "owns a part of a spotcraft world",
+                                                    .more = program_help,
+                                                    .examples = examples,
                                                     .fields = fields,
                                                     .n_fields = sizeof fields / sizeof *fields,
                                                     .settings_bytes = sizeof(struct node_conf),

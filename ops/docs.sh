@@ -10,9 +10,11 @@ trap 'rm -rf "$work"' EXIT
 # One row a setting: --help prints the flag, then what it does, then the default.
 settings() {
     "$bin/$1/$1" --help | awk '
-        /^  --/ && NR > 7 { if (flag) row(); flag = $1; help = ""; initial = ""; next }
-        flag && /^      default / { sub(/^      default /, ""); initial = $0; next }
-        flag && /^      / { sub(/^ +/, ""); help = help (help ? " " : "") $0 }
+        /^Settings$/ { on = 1; next }
+        /^[A-Z]/ { on = 0 }
+        on && /^  --/ { if (flag) row(); flag = $1; help = ""; initial = ""; next }
+        on && /^      default / { sub(/^      default /, ""); initial = $0; next }
+        on && /^      / { sub(/^ +/, ""); help = help (help ? " " : "") $0 }
         function row() { gsub(/\|/, "\\|", help); printf "| `%s` | %s | %s |\n", flag, initial, help }
         END { if (flag) row() }'
 }

@@ -467,33 +467,73 @@ void conf_log(const struct conf_table *t, const void *settings)
     log_info("config%s", line);
 }
 
-static void print_help(const struct conf_table *t, FILE *out)
+/* What stands for the value in --help: a number says its unit, which is the end of its name. */
+static const char *placeholder(const struct conf_field *f)
 {
-    fprintf(out,
-            "spotcraft %s - %s\n\n"
-            "  --config FILE   read settings from a file: name = value, a line each, # for comments\n"
-            "  --print-config  print such a file with the settings in force, and stop\n"
-            "  --help          this text\n"
-            "  --version       print %s\n\n"
-            "Each setting is a flag (--some-name 1), a variable (%sSOME_NAME=1) or a line in the file\n"
-            "(some_name = 1). Flags win over variables, those over the file. Passwords are better kept out\n"
-            "of flags, where every user of the machine can read them.\n\n",
-            t->program, t->about, t->version, env_prefix);
+    static const struct {
+        const char *end, *unit;
+    } units[] = {{"_ms", "MILLISECONDS"}, {"_s", "SECONDS"}, {"_bytes", "BYTES"}};
+    size_t len = strlen(f->name);
+    switch (f->type) {
+    case CONF_BOOL:
+        return "[=true|false]";
+    case CONF_URL:
+        return "URL";
+    case CONF_STR:
+    case CONF_SECRET:
+        return "TEXT";
+    case CONF_U32:
+    case CONF_PORT:
+        break;
+    }
+    for (unsigned i = 0; i < sizeof units / sizeof *units; i++) {
+        size_t end = strlen(units[i].end);
+        if (len > end && strcmp(f->name + len - end, units[i].end) == 0)
+            return units[i].unit;
+    }
+    return "N";
+}
+
+static void print_settings(const struct conf_table *t, FILE *out)
+{
+    fputs("\nSettings\n", out);
     for (size_t i = 0; i < t->n_fields; i++) {
         const struct conf_field *f = &t->fields[i];
         fputs("  --", out);
         for (const char *c = f->name; *c; c++)
             fputc(*c == '_' ? '-' : *c, out);
-        fprintf(out, " %s\n      %s\n      default ",
-                is_text(f)             ? "TEXT"
-                : f->type == CONF_BOOL ? "[=true|false]"
-                                       : "N",
-                f->help);
+        fprintf(out, " %s\n      %s\n      default ", placeholder(f), f->help);
         print_value(f, f->initial, out);
         if (f->type == CONF_U32 || f->type == CONF_PORT)
             fprintf(out, ", from %u to %u", f->min, f->max);
         fputc('\n', out);
     }
+}
+
+static void print_help(const struct conf_table *t, FILE *out)
+{
+    fprintf(out,
+            "spotcraft %s - %s\n\n"
+            "Usage: %s [--SETTING VALUE]...\n\n"
+            "  --config FILE   read settings from a file: name = value, a line each, # for comments\n"
+            "  --print-config  print such a file with the settings in force, and stop\n"
+            "  --help          this text\n"
+            "  --version       print %s\n\n"
+            "Each setting is a flag (--some-name 1), a variable (%sSOME_NAME=1) or a line in the file\n"
+            "(some_name = 1). Flags win over variables, those over the file. Whatever is unknown or out of\n"
+            "range stops the start. Passwords are better kept out of flags, where every user of the machine\n"
+            "can read them.\n",
+            t->program, t->about, t->program, t->version, env_prefix);
+    print_settings(t, out);
+    fprintf(out,
+            "\nEnvironment\n"
+            "  %sSOME_NAME  the setting some_name; names of other programs of the world are let pass\n"
+            "  %sCONFIG     the file of --config\n",
+            env_prefix, env_prefix);
+    if (t->more)
+        fputs(t->more, out);
+    if (t->examples)
+        fprintf(out, "\nExamples\n%s", t->examples);
 }
 
 static bool asked_for(int argc, char *const *argv, const char *flag)

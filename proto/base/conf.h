@@ -46,7 +46,9 @@ struct conf_field {
 struct conf_table {
     const char *program; /* "node" */
     const char *version;
-    const char *about; /* one line for --help */
+    const char *about;    /* one line for --help */
+    const char *more;     /* sections at its end, whole lines; NULL: none */
+    const char *examples; /* command lines with two blanks in front; NULL: none */
     const struct conf_field *fields;
     size_t n_fields;
     size_t settings_bytes; /* sizeof(struct node_conf) */

@@ -341,7 +341,7 @@ enum err admin_http_open(struct event_base *base, const char *host_port, const s
     struct sockaddr_storage at = {0};
     int at_len;
     if (!parse_address(host_port, &at, &at_len)) {
-        snprintf(why, why_bytes, "%.100s is not ADDRESS:PORT", host_port);
+        snprintf(why, why_bytes, "admin: %.100s is not ADDRESS:PORT", host_port);
         return ERR_BAD;
     }
     struct admin_http *h = mem_zalloc(sizeof *h);
@@ -352,7 +352,7 @@ enum err admin_http_open(struct event_base *base, const char *host_port, const s
         evconnlistener_new_bind(base, on_accept, h, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
                                 CONNS_MAX, (struct sockaddr *)&at, at_len);
     if (!h->listener) {
-        snprintf(why, why_bytes, "cannot listen on %.100s: %s", host_port, strerror(errno));
+        snprintf(why, why_bytes, "admin: cannot listen on %.100s: %s", host_port, strerror(errno));
         free(h);
         return ERR_IO;
     }

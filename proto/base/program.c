@@ -10,6 +10,18 @@
 #include "proto/base/metrics.h"
 #include "proto/base/rng.h"
 
+const char program_help[] =
+    "  AWS_EC2_METADATA_SERVICE_ENDPOINT  where the machine's metadata is, unless --imds says so\n"
+    "\nSignals\n"
+    "  TERM, INT  leave in order within --stop-ms, then end with 0\n"
+    "\nExit codes\n"
+    "  0  it was told to stop, or its machine is taken away, and it left in order\n"
+    "  1  something of this machine was not to be had (a port is taken): starting it again may help\n"
+    "  2  a setting is wrong or missing; the last line says which: starting it again does not help\n"
+    "  3  the world has another cell size or schema: starting it again does not help\n"
+    "Redis or a store that does not answer ends nothing: /readyz on the admin address says what is missing, and it is\n"
+    "tried again.\n";
+
 uint64_t program_mono_ms(void *unused)
 {
     (void)unused;

@@ -38,6 +38,9 @@ struct program {
     const enum program_exit *exit_code; /* looked at when the loop has ended; the app's */
 };
 
+/* For conf.more: variables, signals, exit codes, as all our servers have them. */
+extern const char program_help[];
+
 /* The whole of main(): its exit code. */
 int program_run(const struct program *p, void *app, int argc, char **argv);
 

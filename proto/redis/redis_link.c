@@ -380,7 +380,9 @@ static void on_greeting(struct redis_link *l, const redisReply *r)
     if (r->type == REDIS_REPLY_ERROR) {
         char text[160];
         log_warn("redis_greeting_refused name=%s error=%s", l->conf.name, log_quote(text, sizeof text, r->str, r->len));
-        l->break_why = "greeting refused";
+        l->break_why = memmem(r->str, r->len, "PASS", 4) || memmem(r->str, r->len, "AUTH", 4)
+                           ? "password wrong or missing"
+                           : "greeting refused";
     } else if (--l->greetings == 0) {
         greeted(l);
     }

@@ -250,33 +250,6 @@ static void strangers_on_the_nodes_port_are_shown_out(void **state)
     assert_true(party_passed(p));
 }
 
-/* Settings that cannot be: the start stops, with the setting's name. */
-static void a_bad_setting_stops_the_start_with_its_name(void **state)
-{
-    static const char *const cases[][3] = {{"--lease-ms", "soon", "lease"},
-                                           {"--no-such-flag", "1", "no-such-flag"},
-                                           {"--redis", "http://x", "redis"},
-                                           {"--listen", "nowhere", "listen"},
-                                           {"--log-level", "loud!", "log"}};
-    struct party *p = *state;
-    const char *programs[] = {"node", "gateway"};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (int k = 0; k < 2; k++) {
-            char program[LAB_PATH_MAX], log[32], db[LAB_PATH_MAX], store[LAB_PATH_MAX + 32];
-            int exit_status = 0;
-            snprintf(program, sizeof program, "%s/%s/%s", build_dir(), programs[k], programs[k]);
-            snprintf(log, sizeof log, "bad%zu-%d", i, k);
-            snprintf(store, sizeof store, "SPOTCRAFT_STORE=sqlite:%s", lab_path(p->cluster->lab, db, "other.db"));
-            const char *argv[] = {program, cases[i][0], cases[i][1], NULL}, *env[] = {store, NULL};
-            struct proc_conf conf = {.name = log, .argv = argv, .env = env};
-            struct proc *run = proc_start(p->cluster->lab, &conf);
-            assert_true(proc_wait(run, 5000, &exit_status));
-            assert_int_not_equal(exit_status, 0);
-            assert_true(proc_log_has(run, cases[i][2]));
-        }
-    assert_true(party_passed(p));
-}
-
 static void admin_pages_answer_whatever_is_asked(void **state)
 {
     struct party *p = *state;
@@ -310,7 +283,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_flood_of_chat_does_not_drown_the_others, up, down),
         cmocka_unit_test_setup_teardown(a_burst_of_thousands_of_edits_is_taken_whole, up, down),
         cmocka_unit_test_setup_teardown(strangers_on_the_nodes_port_are_shown_out, up, down),
-        cmocka_unit_test_setup_teardown(a_bad_setting_stops_the_start_with_its_name, up, down),
         cmocka_unit_test_setup_teardown(admin_pages_answer_whatever_is_asked, up, down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

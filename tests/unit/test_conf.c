@@ -271,7 +271,7 @@ static void help_and_version_answer_whatever_else_is_wrong(void **state)
     (void)state;
     assert_int_equal(read_conf(LIST("--nonsense", "--help"), LIST("SPOTCRAFT_NONSENSE=1")), CONF_EXIT_OK);
     assert_non_null(strstr(output, "spotcraft test - tries settings\n"));
-    assert_non_null(strstr(output, "  --lease-ttl-ms N\n      a lease unrenewed lives this long\n"
+    assert_non_null(strstr(output, "  --lease-ttl-ms MILLISECONDS\n      a lease unrenewed lives this long\n"
                                    "      default 3000, from 500 to 60000\n"));
     assert_int_equal(read_conf(LIST("--version"), NULL), CONF_EXIT_OK);
     assert_string_equal(output, "spotcraft test 1.2\n");
