@@ -166,7 +166,7 @@ static void send_away(struct round *r, struct owned *o)
 {
     struct node *n = r->node;
     bool room = r->going < LEAVING_AT_ONCE && r->rows < LEAVING_ROWS;
-    if (!watched(o) && (store_has_all(o) || !anybody(r))) {
+    if (!watched(o) && store_has_all(o)) {
         if (r->releasing < RELEASES_AT_ONCE)
             release(r, o, "nobody watches it");
     } else if (!room || o->handoff_retry_ms > node_now(n)) {
