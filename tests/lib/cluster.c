@@ -135,6 +135,8 @@ static struct member *add_member(struct cluster *c, bool gateway)
     *m = (struct member){.cluster = c, .gateway = gateway, .admin_port = port_pick()};
     m->listen_port = gateway ? c->port : port_pick();
     snprintf(m->name, sizeof m->name, "%s%u", gateway ? "gateway" : "node", i);
+    if (c->conf.imds && imds_say(&c->imds, "%s", m->name))
+        imds_endpoint(&c->imds, m->imds, m->name);
     return m;
 }
 
@@ -219,6 +221,10 @@ struct cluster *cluster_new(const char *name, const struct cluster_conf *conf)
     c->conf = *conf;
     c->port = port_pick();
     redis_init(&c->redis, c->lab);
+    if (conf->imds && !imds_mock_start(&c->imds, c->lab, NULL)) {
+        cluster_free(c);
+        return NULL;
+    }
     for (unsigned i = 0; i < conf->nodes && i < CLUSTER_MEMBERS_MAX; i++)
         add_member(c, false);
     for (unsigned i = 0; i < conf->gateways && i < CLUSTER_MEMBERS_MAX; i++)

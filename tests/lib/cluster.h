@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/lib/imds_mock.h"
 #include "tests/lib/services.h"
 
 enum { CLUSTER_MEMBERS_MAX = 16, CLUSTER_ARGS_MAX = 16, CLUSTER_READY_MS = 20000 };
@@ -22,6 +23,7 @@ struct cluster_conf {
     const char *node_args[CLUSTER_ARGS_MAX]; /* more flags for every node, NULL-terminated */
     const char *gateway_args[CLUSTER_ARGS_MAX];
     const char *const *env; /* for every program: "FAULTS=..." */
+    bool imds;              /* each member watches a metadata service of its own name, played by spotcraft-imds */
 };
 
 struct cluster;
@@ -40,6 +42,7 @@ struct cluster {
     struct lab *lab;
     struct cluster_conf conf;
     struct redis redis;
+    struct imds_mock imds; /* if conf.imds */
     struct postgres postgres;
     uint16_t port; /* of the players */
     char store_url[LAB_PATH_MAX + 16];
