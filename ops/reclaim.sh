@@ -154,7 +154,7 @@ show() {
         for name in "${nodes[@]}"; do
             printf '%-8s %-9s %s of %s cells left' "$name" "${state[$name]:-?}" "${has[$name]:-?}" "${had[$name]:-?}"
             [ $deadline = 0 ] || printf ', %d.%d s to go' $(((deadline > t ? deadline - t : 0) / 1000)) $(((deadline > t ? deadline - t : 0) % 1000 / 100))
-            printf '\n'
+            printf '%s\n' "${in_danger[$name]:+: in danger}"
         done
         return 0
     fi
@@ -163,6 +163,7 @@ show() {
         left=$((deadline > t ? deadline - t : 0))
         printf -v line '%-8s %-9s [%s] %4s of %4s cells left' "$name" "${state[$name]:-?}" "$(bar "$name")" "${has[$name]:-0}" "${had[$name]:-0}"
         [ $deadline = 0 ] || [ -n "${ended[$name]:-}" ] || printf -v line '%s   %3d.%d s to go' "$line" $((left / 1000)) $((left % 1000 / 100))
+        [ -z "${in_danger[$name]:-}" ] || line+='  IN DANGER'
         printf '\033[K%s\n' "$line"
     done
     shown=${#nodes[@]}

@@ -99,7 +99,8 @@ watch_end() {
 }
 
 # Of each node: its state as it was told last ("left" and "gone" at its end), its cells, and the most that it had.
-declare -A state=() has=() had=() ended=()
+# in_danger: it leaves, and does not expect to be done in time.
+declare -A state=() has=() had=() ended=() in_danger=()
 
 reading=''
 # What the timeline has gained since the last look.
@@ -118,6 +119,8 @@ read_timeline() {
             [ -z "${ended[$name]:-}" ] || continue
             state+=(["$name"]=${BASH_REMATCH[1]})
             has+=(["$name"]=${BASH_REMATCH[2]})
+            unset "in_danger[$name]"
+            [[ $line != *'"will_hold":false'* ]] || in_danger+=(["$name"]=yes)
             if [ "${had[$name]:--1}" -lt "${has[$name]}" ]; then had+=(["$name"]=${has[$name]}); fi
             ;;
         silent) state+=(["$name"]=silent) ;;
