@@ -193,14 +193,14 @@ static void the_time_from_reading_to_leaving_is_known(void **state)
 static void what_others_claim_after_a_kill_is_counted(void **state)
 {
     struct story *s = *state;
-    read_story(s, START NODE(2000, "node0", "running", 2)
-                      NODE(2001, "node1", "running",
-                           2) "{\"t\":3000,\"kind\":\"event\",\"id\":1,\"what\":\"kill\",\"nodes\":[\"node1\"]}"
-                              "\n" ENDED(3010,
-                                         "false") "{\"t\":3200,\"kind\":\"claim\",\"name\":\"node0\",\"us\":42000}\n"
-                                                  "{\"t\":3300,\"kind\":\"claim\",\"name\":\"node0\",\"us\":7000}\n"
-                                                  "{\"t\":19000,\"kind\":\"claim\",\"name\":\"node0\",\"us\":900000}"
-                                                  "\n" END VERDICT(0));
+    read_story(s,
+               START NODE(2000, "node0", "running", 2)
+                   NODE(2001, "node1", "running",
+                        2) "{\"t\":3000,\"kind\":\"event\",\"id\":1,\"what\":\"kill\",\"nodes\":[\"node1\"]}"
+                           "\n" ENDED(3010, "false") "{\"t\":3200,\"kind\":\"claim\",\"name\":\"node0\",\"us\":42000}\n"
+                                                     "{\"t\":3300,\"kind\":\"claim\",\"name\":\"node0\",\"us\":7000}\n"
+                                                     "{\"t\":19000,\"kind\":\"claim\",\"name\":\"node0\",\"us\":900000}"
+                                                     "\n" END VERDICT(0));
     assert_int_equal(s->o.all[0].taken_over, 2);
     assert_true(s->o.all[0].claim_max_ms == 42);
     assert_int_equal(s->o.claim.n, 3);
