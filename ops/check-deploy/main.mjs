@@ -9,6 +9,12 @@ import { checkMonitoring } from './monitoring.mjs';
 import { sums, values } from './numbers.mjs';
 import { checkTypes } from './types.mjs';
 
+// What cannot even be read or built ends the run, with its name and not with where in these files.
+process.on('uncaughtException', (e) => {
+    console.log(`FAILED: ${e.message}`);
+    process.exit(1);
+});
+
 let passed = 0, failed = 0;
 function report(what, errors) {
     if (errors.length) {
