@@ -12,8 +12,8 @@
 #include "proto/base/mem.h"
 
 enum {
-    FOLLOW_MS = 500,
-    AT_ONCE = 4,            /* copies on their way */
+    FOLLOW_MS = 250,
+    AT_ONCE = 8,            /* copies on their way */
     AT_RISK_ROWS = 1 << 18, /* at risk, whatever the setting */
     CELL_ROWS = 64,         /* what a cell counts for besides its rows */
     SLACK = 8               /* one that is followed already may be colder by an eighth of the bound */
