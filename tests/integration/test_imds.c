@@ -156,23 +156,30 @@ static void the_next_notice_is_seen(void)
 
 /* ---- in time ---- */
 
-/* From the moment at which the mock would tell it to the line that says what the node does. */
-static long long detection_ms(unsigned round)
+/* From the moment at which the mock would tell it to the last line of the log that says what the node does. */
+static long long took_ms(const char *to)
 {
     char line[1200] = "", *told;
     double set_ms = 0;
     uint64_t at_ms = 0;
-    assert_true(becomes("running"));
-    say("node0/rebalance");
-    assert_true(becomes("at_risk"));
-    assert_int_equal(log_lines(node->name, "node_state from=running to=at_risk", line, sizeof line), round);
+    assert_true(log_lines(node->name, to, line, sizeof line) > 0);
     told = imds_told(&cluster->imds, "node0");
     assert_true(told && json_number(told, "set_ms", &set_ms));
     free(told);
     line[strcspn(line, " ")] = '\0';
     assert_true(imds_parse_time(line, strlen(line), &at_ms));
-    say("node0/withdraw");
     return (long long)at_ms - (long long)set_ms;
+}
+
+static long long detection_ms(unsigned round)
+{
+    assert_true(becomes("running"));
+    say("node0/rebalance");
+    assert_true(becomes("at_risk"));
+    assert_int_equal(said("node_state from=running to=at_risk"), round);
+    long long took = took_ms("node_state from=running to=at_risk");
+    say("node0/withdraw");
+    return took;
 }
 
 static void a_notice_is_acted_on_one_poll_later(void **state)
@@ -368,6 +375,9 @@ static void leaves_on(const char *command)
 {
     say("node0/%s", command);
     assert_true(ends_well(node));
+    long long took = took_ms("to=leaving");
+    print_message("detection, readable to leaving: %lld ms\n", took);
+    assert_in_range(took, 0, 2000);
 }
 
 #define LEAVES(name, command)                                                                                          \
