@@ -316,7 +316,7 @@ dir=$(mktemp -d /tmp/spotcraft-gameday-XXXXXX)
 timeline=$dir/timeline.jsonl
 trap over EXIT
 trap 'exit 130' INT TERM
-free_port 14500 port
+free_port $((14500 + $$ % 8000)) port # apart from those of other game days
 build_programs all build/release/tests/bench/bench_players >&2
 "$top/ops/up.sh" --detach "${install[@]}" --dir "$dir" --port "$port" --nodes "$nodes" --pools "$pools" --gateways 2 >"$dir/up.log" 2>&1 ||
     { cat "$dir/up.log" >&2; die "the world did not come up"; }

@@ -166,7 +166,7 @@ wait_for() {
     until "$@" >/dev/null 2>&1; do
         running "$name" >/dev/null || { tail -n 20 "$dir/log/$name.log" >&2; die "$what: $name ended, see $dir/log/$name.log"; }
         [ $SECONDS -lt $deadline ] || { tail -n 20 "$dir/log/$name.log" >&2; die "$what: not within the time; see $dir/log"; }
-        sleep 0.1
+        sleep 0.05
     done
 }
 
@@ -241,26 +241,30 @@ imds() {
     http_ask POST "$imds_port" "/control/$1" >/dev/null
 }
 
-# node_start NAME POOL: a machine of that pool boots, as far as its node can tell. Does not wait for it.
-node_start() {
-    local peer='' admin=''
-    imds_is "$1" "$2"
-    free_port 14080 peer
-    free_port 9110 admin
-    say "$2" >"$dir/run/$1.pool"
-    launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/node/node" \
-        --listen "127.0.0.1:$peer" --advertise "127.0.0.1:$peer" --admin "127.0.0.1:$admin" --stop-ms "$node_stop_ms"
-    say "$admin" >"$dir/run/$1.admin"
+# admin_port NAME: written down once the program has told it in its log. The kernel chose it, so that two worlds that start at
+# the same time never want the same one.
+admin_port() {
+    local log=$dir/log/$1.log
+    wait_for 20 "starting $1" "$1" grep -q '_started .*admin_port=' "$log"
+    sed -n 's/.*_started .*admin_port=\([0-9]*\).*/\1/p' "$log" >"$dir/run/$1.admin"
 }
 
-# gateway_start NAME: one more on the players' port, which it leaves to the others when it is told to stop. Does not wait for it.
+# node_start NAME POOL: a machine of that pool boots, as far as its node can tell. Does not wait until it is ready.
+node_start() {
+    imds_is "$1" "$2"
+    say "$2" >"$dir/run/$1.pool"
+    launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/node/node" \
+        --listen 127.0.0.1:0 --admin 127.0.0.1:0 --stop-ms "$node_stop_ms"
+    admin_port "$1"
+}
+
+# gateway_start NAME: one more on the players' port, which it leaves to the others when it is told to stop. Does not wait until
+# it is ready.
 gateway_start() {
-    local admin=''
     imds_is "$1" "m7i.large/eu-west-1a/on-demand"
-    free_port 9100 admin
     launch "$1" env AWS_EC2_METADATA_SERVICE_ENDPOINT="http://127.0.0.1:$imds_port/$1" "$bin/gateway/gateway" \
-        --listen "0.0.0.0:$port" --admin "127.0.0.1:$admin" --stop-ms 3000 --stop-listening
-    say "$admin" >"$dir/run/$1.admin"
+        --listen "0.0.0.0:$port" --admin 127.0.0.1:0 --stop-ms 3000 --stop-listening
+    admin_port "$1"
 }
 
 # A name that no node of this world has had: node_next VARIABLE; and no gateway: gateway_next VARIABLE.

@@ -153,9 +153,9 @@ start_store() {
 
 # One service for all instances; each has a path of its own.
 start_imds() {
-    free_port 1338 imds_port
-    launch imds "$bin/ops/spotcraft-imds" --port "$imds_port"
-    wait_for 10 "spotcraft-imds" imds http_get "$imds_port" /control
+    launch imds "$bin/ops/spotcraft-imds" --port 0
+    wait_for 10 "spotcraft-imds" imds grep -q ' imds_started ' "$dir/log/imds.log"
+    imds_port=$(sed -n 's/.* imds_started .*port=\([0-9]*\).*/\1/p' "$dir/log/imds.log")
 }
 
 start_programs() {

@@ -231,11 +231,14 @@ static void add_taken(const struct outcomes *o, char *to)
         add(to, "no machine was taken away");
         return;
     }
-    add(to, "%u machine%s %s taken away", n, plural(n), n == 1 ? "was" : "were");
+    if (n)
+        add(to, "%u machine%s %s taken away", n, plural(n), n == 1 ? "was" : "were");
     if (o->noticed && o->killed)
         add(to, " (%u with notice, %u without)", o->noticed, o->killed);
-    if (o->hung)
+    if (n && o->hung)
         add(to, " and %u hung", o->hung);
+    else if (o->hung)
+        add(to, "%u machine%s hung", o->hung, plural(o->hung));
 }
 
 static void add_troubles(const struct timeline *l, const struct outcomes *o, char *to)
