@@ -20,7 +20,9 @@ enum {
     RETRY_MS = 30,    /* of a transfer that was not answered */
     PIECES_MAX = 16,  /* on their way to one node, of all cells: what a frozen cell's messages may stand behind */
     PIECE_ROWS = 256,
-    FROZEN_MAX = 8 /* cells of a node between freeze and moved: each waits for what is done for the others */
+    /* Cells of a node between freeze and moved. Each waits for what is done for the others: a freeze lasts as long as
+     * it takes to move so many cells, and fewer would not keep both ends and Redis busy. */
+    FROZEN_MAX = 4
 };
 
 static const char *const phase_name[OUT_PHASES] = {"offered",  "copying", "followed",
