@@ -24,6 +24,7 @@
 #include "tests/lib/bot.h"
 #include "tests/lib/builders.h"
 #include "tests/lib/cluster.h"
+#include "tests/lib/moves_log.h"
 #include "tests/lib/probe.h"
 #include "tests/lib/redis_haul.h"
 
@@ -106,12 +107,27 @@ static void tear_down(struct bench *b, bool sound)
     b->cluster = NULL;
 }
 
+/* Each is said, not only the first that was broken. */
+static bool all_kept(const bool *kept, size_t n)
+{
+    bool all = true;
+    for (size_t k = 0; k < n; k++)
+        all = all && kept[k];
+    return all;
+}
+
 static bool lost_nothing(const struct bench *b, const struct ledger_result *r)
 {
-    return promised(!b->crowd->disconnects, "players were disconnected") & promised(!r->refused, "edits were refused") &
-           promised(!r->lost, "edits were lost") & promised(!r->unseen, "edits were not seen") &
-           promised(!r->doubled, "edits were doubled") & promised(!r->disordered, "an author's order was not kept") &
-           promised(!r->wrong_mirrors, "mirrors were wrong");
+    const bool kept[] = {
+        promised(!b->crowd->disconnects, "players were disconnected"),
+        promised(!r->refused, "edits were refused"),
+        promised(!r->lost, "edits were lost"),
+        promised(!r->unseen, "edits were not seen"),
+        promised(!r->doubled, "edits were doubled"),
+        promised(!r->disordered, "an author's order was not kept"),
+        promised(!r->wrong_mirrors, "mirrors were wrong"),
+    };
+    return all_kept(kept, sizeof kept / sizeof *kept);
 }
 
 static void print_ledger(const struct bench *b, const struct ledger_result *r)
@@ -151,57 +167,6 @@ static bool start(struct bench *b, struct member *m)
     return member_start(m) && loop_until(b->base, is_ready, m, NODE_MS, "the node to be ready");
 }
 
-/* ---- what the nodes' logs tell ---- */
-
-struct moves {
-    struct latency *freeze, *handoff;
-    uint64_t moved, aborted, rows;
-};
-
-static uint64_t log_number(const char *line, const char *name)
-{
-    const char *at = strstr(line, name);
-    return at ? strtoull(at + strlen(name), NULL, 10) : 0;
-}
-
-static void read_log(const struct member *m, struct moves *out)
-{
-    char path[LAB_PATH_MAX], line[1024];
-    FILE *f = fopen(lab_path(m->cluster->lab, path, "%s.log", m->name), "r");
-    while (f && fgets(line, sizeof line, f)) {
-        out->aborted += strstr(line, "handoff_aborted ") != NULL;
-        if (!strstr(line, "cell_moved "))
-            continue;
-        out->moved++;
-        out->rows += log_number(line, " rows=");
-        latency_add(out->freeze, log_number(line, " freeze_us="));
-        latency_add(out->handoff, log_number(line, " ms=") * 1000);
-    }
-    if (f)
-        fclose(f);
-}
-
-static struct moves moves_read(const struct cluster *c)
-{
-    struct moves m = {.freeze = latency_new(), .handoff = latency_new()};
-    for (unsigned k = 0; k < c->n_nodes; k++)
-        read_log(&c->node[k], &m);
-    return m;
-}
-
-static void moves_free(struct moves *m)
-{
-    latency_free(m->freeze);
-    latency_free(m->handoff);
-}
-
-static uint64_t moves_count(const struct cluster *c)
-{
-    struct moves m = moves_read(c);
-    moves_free(&m);
-    return m.moved;
-}
-
 /* ---- every node in turn, round after round ---- */
 
 static bool drain_all(struct bench *b, struct latency *took, unsigned *drains)
@@ -228,11 +193,14 @@ static bool freeze_is_short(const struct builders_times *quiet, const struct bui
                             const struct moves *m)
 {
     double late = latency_ms(busy->late, 1), above = latency_ms(busy->edit, 0.99) - latency_ms(quiet->edit, 0.99);
-    return promised_ms(latency_ms(m->freeze, 0.5), FREEZE_P50_MS, "freeze p50") &
-           promised_ms(latency_ms(m->freeze, 0.99), FREEZE_P99_MS, "freeze p99") &
-           promised_ms(latency_ms(m->freeze, 1), FREEZE_MAX_MS, "the longest freeze") &
-           promised_ms(above, EDIT_ABOVE_QUIET_MS, "edit-to-seen p99 above the quiet one") &
-           promised_ms(latency_ms(busy->gap, 1), GAP_TICKS * TICK_MS + late, "the longest position gap");
+    const bool kept[] = {
+        promised_ms(latency_ms(m->freeze, 0.5), FREEZE_P50_MS, "freeze p50"),
+        promised_ms(latency_ms(m->freeze, 0.99), FREEZE_P99_MS, "freeze p99"),
+        promised_ms(latency_ms(m->freeze, 1), FREEZE_MAX_MS, "the longest freeze"),
+        promised_ms(above, EDIT_ABOVE_QUIET_MS, "edit-to-seen p99 above the quiet one"),
+        promised_ms(latency_ms(busy->gap, 1), GAP_TICKS * TICK_MS + late, "the longest position gap"),
+    };
+    return all_kept(kept, sizeof kept / sizeof *kept);
 }
 
 static void print_gaps(const struct builders_times *times)
