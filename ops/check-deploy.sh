@@ -17,10 +17,11 @@ checks=$top/ops/check-deploy
 work=$(mktemp -d)
 started=()
 
+# They hold nothing that anybody wants. SIGKILL, as a gentler signal between fork and exec is lost in bash.
 stop_all() {
-    local i
-    for ((i = ${#started[@]} - 1; i >= 0; i--)); do # Redis last: a node takes leave of it
-        kill "${started[i]}" 2>/dev/null && wait "${started[i]}" 2>/dev/null
+    local pid
+    for pid in "${started[@]}"; do
+        kill -KILL "$pid" 2>/dev/null && wait "$pid" 2>/dev/null
     done
     rm -rf "$work"
     return 0
@@ -71,6 +72,7 @@ declare -A admin=()
 start() {
     local name=$1 port='' n
     shift
+    : >"$work/$name.log" # the child may open it later than we read it
     "$@" --admin 127.0.0.1:0 --redis unix:"$work/redis.sock" --secret check --imds none >"$work/$name.log" 2>&1 &
     started+=($!)
     for n in $(seq 200); do

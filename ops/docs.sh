@@ -22,6 +22,7 @@ settings() {
 # A program that reaches no Redis knows its metrics all the same.
 metrics() {
     local log=$work/$1.log pid port=''
+    : >"$log" # the child may open it later than we read it
     "$bin/$1/$1" --redis unix:"$work/none" --listen 127.0.0.1:0 --admin 127.0.0.1:0 --imds none ${2:+--store "$2"} >"$log" 2>&1 &
     pid=$!
     for _ in $(seq 100); do
