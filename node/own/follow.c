@@ -59,7 +59,11 @@ void follow_tick(struct node *n)
     if (now < n->follow_ms)
         return;
     n->follow_ms = node_later(n, FOLLOW_MS);
-    unsigned count, n_list, copying = 0;
+    unsigned followed, count, n_list, copying = 0;
+    uint64_t followed_rows;
+    follow_count(n, &followed, &followed_rows);
+    if (!most && !followed)
+        return;
     struct owned **cells = moves_by_visitors(n, &count);
     struct coord_member *list = targets_list(n, &n_list);
     for (unsigned k = 0; k < count; k++)

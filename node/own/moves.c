@@ -31,7 +31,7 @@ enum {
     SETTLE_MS = 60000, /* a cell that moved for balance stays for so long */
     TRIES_MAX = 3,     /* then it rests */
     REST_MS = 1000,
-    RELEASE_MS = 1000, /* before the deadline, and for each cell: no more handoffs, but releases */
+    RELEASE_MS = 2000, /* before the deadline, and for each cell: no more handoffs, but releases */
     RELEASE_CELL_MS = 5,
     HOLDS_MS = 3000 /* without any progress for so long the deadline is in danger */
 };
