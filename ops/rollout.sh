@@ -18,6 +18,7 @@ ready before the old one is told to stop. One that does not become ready ends th
 
   --dir DIR          the world (spotcraft-world)
   --to DIR           the new version's programs, as a build leaves them (those that are built here)
+  --min-ready-s N    a new one serves for so long before the old one is told, 0 to 600 (1)
   --bots N           players meanwhile, 1 to 2000 (40)
   --edits-per-s N    of all of them together, while nodes are replaced (50)
   --json             the report as one line of JSON
@@ -33,14 +34,15 @@ number() {
     fi
 }
 
-dir=$top/spotcraft-world new_bin='' bots=40 edits=50 json='' kinds=()
+dir=$top/spotcraft-world new_bin='' min_ready_s=1 bots=40 edits=50 json='' kinds=()
 while [ $# -gt 0 ]; do
     case $1 in
-    --dir | --to | --bots | --edits-per-s)
+    --dir | --to | --min-ready-s | --bots | --edits-per-s)
         [ $# -ge 2 ] || die "$1 needs a value; see --help"
         case $1 in
         --dir) dir=$2 ;;
         --to) new_bin=$2 ;;
+        --min-ready-s) number --min-ready-s "$2" 0 600 && min_ready_s=$2 ;;
         --bots) number --bots "$2" 1 2000 && bots=$2 ;;
         --edits-per-s) number --edits-per-s "$2" 1 10000 && edits=$2 ;;
         esac
@@ -121,6 +123,7 @@ replace_node() {
     said=$(BIN=${new_bin:-$bin} "$top/ops/node.sh" --dir "$dir" add "$(cat "$dir/run/$old.pool")")
     starting='' new=${said%% *}
     ms_since "$from" ready_ms
+    sleep "$min_ready_s"
     cells=$(http_get "$(cat "$dir/run/$old.admin")" /metrics | metric spotcraft_node_cells)
     now from
     signal_node TERM "$old" || wrong "$old ended before it was told to"
@@ -174,6 +177,7 @@ replace_gateway() {
     wait_for 60 "waiting for $new" "$new" http_get "$(cat "$dir/run/$new.admin")" /readyz
     starting=''
     ms_since "$from" ready_ms
+    sleep "$min_ready_s"
     players=$(http_get "$(cat "$dir/run/$old.admin")" /metrics | metric spotcraft_players)
     now from
     signal_node TERM "$old" || wrong "$old ended before it was told to"
