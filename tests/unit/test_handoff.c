@@ -484,6 +484,61 @@ static void the_source_dies_unheard(struct node_rig *r)
     go_on(r);
 }
 
+/* What is sent between nodes comes in lumps, late. */
+static void the_link_is_slow(struct node_rig *r)
+{
+    go_on(r);
+    for (unsigned k = 0; k < 20; k++) {
+        r->silent = true;
+        node_rig_pass(r, 60);
+        r->silent = false;
+        node_rig_pass(r, 2);
+    }
+}
+
+static void the_target_refuses(struct node_rig *r)
+{
+    node_drain(r->node[1].node);
+    go_on(r);
+    node_rig_pass(r, 5);
+    struct owned *o = node_rig_owned(r, 0, home);
+    if (o && !o->out && o->state == OWN_SERVING)
+        node_rig_offer(r, 0, 1, home, false);
+    node_rig_pass(r, 20);
+    node_undrain(r->node[1].node);
+}
+
+static void another_move_crosses(struct node_rig *r)
+{
+    struct cell_pos other = {1, 0};
+    go_on(r);
+    assert_true(node_rig_enter(r, other, 1));
+    assert_true(node_rig_offer(r, 1, 0, other, false));
+    assert_true(node_rig_until_serving(r, 0, other));
+}
+
+static void the_cell_moves_back(struct node_rig *r)
+{
+    go_on(r);
+    struct owned *o = node_rig_owned(r, 0, home);
+    if (o && o->out && o->out->follow_only) { /* a copy that is not whole yet */
+        assert_true(node_rig_until_phase(r, 0, home, OUT_FOLLOWED));
+        go_on(r);
+    }
+    for (unsigned from = 1; from < 4; from++) {
+        assert_true(node_rig_until_serving(r, from % 2, home));
+        assert_true(node_rig_offer(r, from % 2, !(from % 2), home, false));
+    }
+}
+
+static void redis_goes_back(struct node_rig *r)
+{
+    struct model_redis *older = model_redis_copy(r->redis);
+    node_rig_pass(r, 10);
+    node_rig_redis_went_back(r, older);
+    go_on(r);
+}
+
 typedef void trouble_fn(struct node_rig *r);
 static const struct trouble {
     const char *name;
@@ -517,6 +572,11 @@ static const struct trouble {
     TROUBLE(the_target_is_told_to_leave),
     TROUBLE(the_source_is_told_to_leave),
     TROUBLE(both_are_told_to_leave),
+    TROUBLE(the_link_is_slow),
+    TROUBLE(the_target_refuses),
+    TROUBLE(another_move_crosses),
+    TROUBLE(the_cell_moves_back),
+    TROUBLE(redis_goes_back),
 };
 enum { TROUBLES = sizeof troubles / sizeof *troubles };
 
