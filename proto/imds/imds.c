@@ -1,6 +1,5 @@
 #include "proto/imds/imds.h"
 
-#include <assert.h>
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +14,7 @@
 #include "proto/imds/imds_http.h"
 #include "proto/imds/imds_metrics.h"
 #include "proto/imds/imds_parse.h"
-#include "proto/imds/imds_seen.h"
+#include "proto/imds/imds_tell.h"
 #include "proto/imds/trouble.h"
 
 /*   look:  [token] -> path -> path -> ... -> judged, and the next one planned
@@ -29,29 +28,26 @@ enum {
     NO_METADATA_MS = 30000, /* a machine that seems to have none is asked again this often */
     V1_MS = 300000,         /* version 1 is believed in for so long, then version 2 is tried again */
     BLIND_MS = 15000,       /* no answer of a path for so long (or five polls) is told as blindness */
-    SKEW_MS = 3000,         /* clocks this close agree: Date has seconds only */
-    SKEW_STEP_MS = 2000,
     TOKEN_MAX = 512,
     TOKEN_S = 21600, /* asked for; how long it lasts, the answer says */
     TOKEN_S_MAX = 21600,
 };
 
 /* The notices' paths, in the order of enum notice_kind, then those of the identity. */
-enum { ID_INSTANCE = NOTICES, ID_TYPE, ID_ZONE, ID_LIFECYCLE, PATHS };
+enum { PATHS = NOTICES + ID_FIELDS };
 static const char *const paths[PATHS] = {
     [NOTICE_REBALANCE] = "events/recommendations/rebalance",
     [NOTICE_INTERRUPTION] = "spot/instance-action",
     [NOTICE_TERMINATION] = "spot/termination-time",
     [NOTICE_LIFECYCLE] = "autoscaling/target-lifecycle-state",
     [NOTICE_MAINTENANCE] = "events/maintenance/scheduled",
-    [ID_INSTANCE] = "instance-id",
-    [ID_TYPE] = "instance-type",
-    [ID_ZONE] = "placement/availability-zone",
-    [ID_LIFECYCLE] = "instance-life-cycle",
+    [NOTICES + ID_INSTANCE] = "instance-id",
+    [NOTICES + ID_TYPE] = "instance-type",
+    [NOTICES + ID_ZONE] = "placement/availability-zone",
+    [NOTICES + ID_LIFECYCLE] = "instance-life-cycle",
 };
 
 struct path {
-    bool done;           /* an identity's, known for good */
     unsigned fails;      /* in a row, while other paths were answered */
     uint64_t due_ms;     /* not before */
     uint64_t good_ms;    /* last good answer; at first, when the watching began */
@@ -68,10 +64,9 @@ struct imds {
     struct event *next_look, *check;
     struct rng rng;
     struct imds_metrics metrics;
-    bool checked, identified;
-    struct imds_identity identity;
+    bool checked;
+    struct imds_tell tell;
     struct path path[PATHS];
-    struct seen seen[NOTICES];
 
     char token[TOKEN_MAX + 1]; /* "": none */
     uint64_t renew_ms, token_end_ms;
@@ -87,9 +82,7 @@ struct imds {
     unsigned empty_looks;
     enum imds_error why; /* the first failure of this look */
     bool why_set;
-    struct trouble blind;
-    int64_t ahead_ms; /* the service's clock */
-    struct trouble skewed, token_trouble;
+    struct trouble blind, token_trouble;
     uint64_t asked_unix_ms; /* when the last request left */
 };
 
@@ -254,7 +247,8 @@ static void ask_path(struct imds *w, unsigned i)
 
 static bool is_due(const struct imds *w, unsigned i)
 {
-    return !w->path[i].done && !w->path[i].read && w->look_ms >= w->path[i].due_ms;
+    bool done = i >= NOTICES && w->tell.known[i - NOTICES];
+    return !done && !w->path[i].read && w->look_ms >= w->path[i].due_ms;
 }
 
 /* The path whose answer is oldest, so that where only some requests are answered each has its turn; but one that was
@@ -349,119 +343,6 @@ static void on_token(struct imds *w, const struct imds_answer *a)
 
 /* ---- answers ---- */
 
-/* Deadlines are told by this machine's clock, so a clock that is wrong must not make two minutes none. The Date was
- * written between asking and now, and its second may be nearly over: the most that its clock can be ahead makes the
- * earliest deadline. */
-static void compare_clocks(struct imds *w, const char *date)
-{
-    uint64_t theirs;
-    if (!imds_parse_date(date, strlen(date), &theirs))
-        return;
-    int64_t least = (int64_t)theirs - (int64_t)clock_unix_ms();
-    int64_t most = (int64_t)theirs + 999 - (int64_t)w->asked_unix_ms;
-    int64_t ahead = least < SKEW_MS && most > -SKEW_MS ? 0 : most;
-    if (llabs(ahead - w->ahead_ms) < SKEW_STEP_MS)
-        return;
-    w->ahead_ms = ahead;
-    metric_set(w->metrics.skew, (double)ahead / 1e3);
-    if (ahead && trouble_begins(&w->skewed, 0))
-        log_warn("metadata_clock_differs ahead_s=%lld used=theirs", (long long)ahead / 1000);
-    else if (!ahead && trouble_ends(&w->skewed, clock_mono_ms()))
-        log_info("metadata_clock_agrees");
-}
-
-static void tell_notice(struct imds *w, enum notice_kind k, const struct reading *r)
-{
-    struct seen *s = &w->seen[k];
-    uint64_t now = clock_unix_ms();
-    unsigned news = seen_reading(s, k, r, now, w->ahead_ms, w->conf.maintenance_ms);
-    char shown[2 * READING_DETAIL_MAX];
-    log_quote(shown, sizeof shown, r->detail, strlen(r->detail));
-    const char *name = notice_name(k);
-    long long left_ms = s->deadline_ms ? (long long)s->deadline_ms - (long long)now : 0;
-    if (news & SEEN_AHEAD)
-        log_info("metadata_maintenance_planned in_s=%llu detail=%s", (unsigned long long)(s->ahead_ms - now) / 1000,
-                 shown);
-    if (news & SEEN_SLIDES)
-        log_warn("metadata_notice_slides kind=%s kept_deadline_ms=%llu", name, (unsigned long long)s->deadline_ms);
-    if (news & SEEN_PAST)
-        log_warn("metadata_notice_past kind=%s detail=%s", name, shown);
-    metric_add(w->metrics.ignored_slides, s->slides);
-    metric_add(w->metrics.ignored_past, s->past);
-    metric_set(w->metrics.now[k], s->told);
-    if (news & SEEN_WITHDRAWN) {
-        log_info("metadata_notice_withdrawn kind=%s", name);
-        metric_add(w->metrics.withdrawn[k], 1);
-        if (w->conf.ops->withdrawn)
-            w->conf.ops->withdrawn(w->conf.arg, k);
-    }
-    if (news & SEEN_NOTICE) {
-        log_info("metadata_notice kind=%s detail=%s deadline_ms=%llu left_ms=%lld", name, shown,
-                 (unsigned long long)s->deadline_ms, left_ms);
-        metric_add(w->metrics.notices[k], 1);
-        if (w->conf.ops->notice)
-            w->conf.ops->notice(w->conf.arg, k, s->deadline_ms, r->detail);
-    }
-}
-
-static char *identity_field(struct imds *w, unsigned i)
-{
-    struct imds_identity *id = &w->identity;
-    return i == ID_INSTANCE ? id->instance_id : i == ID_TYPE ? id->type : i == ID_ZONE ? id->zone : id->lifecycle;
-}
-
-/* So that a dashboard can tell which machine a process was on. */
-static void publish_id(const char *id)
-{
-    char label[IMDS_WORD_MAX + 24];
-    if (!id[0])
-        return;
-    snprintf(label, sizeof label, "instance_id=\"%s\"", id);
-    metric_set(metrics_gauge("spotcraft_instance", "1: the machine that this process runs on.", label), 1);
-}
-
-static void tell_identity(struct imds *w)
-{
-    struct imds_identity *id = &w->identity;
-    for (unsigned i = ID_INSTANCE; i < PATHS; i++) {
-        if (!w->path[i].done)
-            return;
-    }
-    if (w->identified)
-        return;
-    w->identified = true;
-    if (!id->lifecycle[0])
-        snprintf(id->lifecycle, sizeof id->lifecycle, "on-demand");
-    char pool[3 * IMDS_WORD_MAX + 3];
-    int n = snprintf(pool, sizeof pool, "%s/%s/%s", id->type, id->zone, id->lifecycle);
-    if (id->type[0] && id->zone[0] && n <= IMDS_WORD_MAX)
-        memcpy(id->pool, pool, (size_t)n + 1);
-    log_info("metadata_instance id=%s type=%s zone=%s lifecycle=%s", id->instance_id, id->type, id->zone,
-             id->lifecycle);
-    publish_id(id->instance_id);
-    if (w->conf.ops->identity)
-        w->conf.ops->identity(w->conf.arg, id);
-}
-
-/* True: it was what belongs there, "there is none" included. */
-static bool use(struct imds *w, unsigned i, const struct imds_answer *a)
-{
-    struct reading r = {.there = false};
-    if (a->status != 404 && a->status != 200)
-        return false;
-    if (i >= NOTICES) {
-        char *field = identity_field(w, i);
-        w->path[i].done = a->status == 404 || imds_parse_word(a->body, a->len, field, IMDS_WORD_MAX);
-        if (w->path[i].done)
-            tell_identity(w);
-        return w->path[i].done;
-    }
-    if (a->status == 200 && imds_parse_notice(i, a->body, a->len, &r) != ERR_OK)
-        return false;
-    tell_notice(w, i, &r);
-    return true;
-}
-
 static void path_good(struct imds *w, unsigned i)
 {
     struct path *p = &w->path[i];
@@ -478,7 +359,7 @@ static void on_path(struct imds *w, const struct imds_answer *a)
     unsigned i = w->turn;
     struct path *p = &w->path[i];
     if (a->result == IMDS_ANSWERED)
-        compare_clocks(w, a->date);
+        tell_date(&w->tell, a->date, w->asked_unix_ms);
     if (a->result == IMDS_ANSWERED && a->status == 401 && !w->token_replaced) {
         w->token[0] = '\0';
         w->v1_until_ms = 0; /* version 1 is not good enough any more */
@@ -488,7 +369,8 @@ static void on_path(struct imds *w, const struct imds_answer *a)
         go_on(w);
         return;
     }
-    if (a->result == IMDS_ANSWERED && use(w, i, a)) {
+    if (a->result == IMDS_ANSWERED &&
+        (i < NOTICES ? tell_notice(&w->tell, i, a) : tell_identity(&w->tell, i - NOTICES, a))) {
         path_good(w, i);
     } else {
         p->failed = true;
@@ -542,9 +424,9 @@ enum err imds_open(const struct imds_conf *c, struct imds **out, char *why, size
     }
     for (unsigned i = 0; i < PATHS; i++)
         w->path[i].good_ms = clock_mono_ms();
-    snprintf(w->identity.instance_id, sizeof w->identity.instance_id, "%s", c->instance_id);
-    w->path[ID_INSTANCE].done = c->instance_id[0] != '\0';
-    publish_id(c->instance_id);
+    w->tell =
+        (struct imds_tell){.ops = c->ops, .arg = c->arg, .metrics = &w->metrics, .maintenance_ms = c->maintenance_ms};
+    tell_instance_id(&w->tell, c->instance_id);
     if (!at.none) {
         w->http = imds_http_new(c->base, c->dns, at.host, at.port, c->timeout_ms, on_answer, w);
         after_ms(w->next_look, 0);
