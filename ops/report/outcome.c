@@ -7,7 +7,7 @@
 
 #include "proto/base/mem.h"
 
-enum { AFTER_MS = 10000, US = 1000, PERCENT = 100, MINUTE_S = 60 };
+enum { AFTER_MS = 10000, BACK_MS = 5000, US = 1000, PERCENT = 100, MINUTE_S = 60 };
 
 /* ---- times ---- */
 
@@ -90,14 +90,27 @@ static enum outcome_kind kind_of(const char *what)
     return OUTCOME_OTHER;
 }
 
-/* The next thing that was done to the same node; the end of everything when there is none. */
-static uint64_t next_event(const struct timeline *l, const struct tl_event *e, unsigned node)
+/* When something was next done to the node, behind that event and not before t; UINT64_MAX: never. */
+static uint64_t next_event(const struct timeline *l, const struct tl_event *e, unsigned node, uint64_t t, bool others)
 {
     for (const struct tl_event *f = e + 1; f < l->events + l->n_events; f++)
         for (unsigned k = 0; k < f->n_nodes; k++)
-            if (f->nodes[k] == node && kind_of(f->what) != OUTCOME_OTHER)
+            if (f->nodes[k] == node && f->t >= t && (others || kind_of(f->what) != OUTCOME_OTHER))
                 return f->t;
     return UINT64_MAX;
+}
+
+/* The last mark of that kind on a node in that time; NULL: there is none. */
+static const struct tl_mark *last_mark(const struct timeline *l, enum tl_mark_kind kind, unsigned node, uint64_t from,
+                                       uint64_t until)
+{
+    const struct tl_mark *last = NULL;
+    for (size_t k = 0; k < l->n_marks; k++) {
+        const struct tl_mark *m = &l->marks[k];
+        if (m->kind == kind && m->node == node && m->t >= from && m->t <= until)
+            last = m;
+    }
+    return last;
 }
 
 static uint64_t emptied(const struct tl_node *n, uint64_t from)
@@ -116,21 +129,64 @@ static void judge_notice(const struct timeline *l, struct outcome *o)
     o->noticed_ms = since(said(l, o->node, TL_LEAVING, e->t, until), e->t);
     o->empty_ms = since(emptied(n, e->t), e->t);
     o->ended_ms = since(n->ended_t, e->t);
-    o->spare_ms = n->ended_t && e->deadline ? (int64_t)(e->deadline - n->ended_t) : -1;
+    if (n->ended_t && e->deadline && n->ended_t <= e->deadline)
+        o->spare_ms = (int64_t)(e->deadline - n->ended_t);
+    else if (n->ended_t && e->deadline)
+        o->late_ms = (int64_t)(n->ended_t - e->deadline);
     o->freeze = marks_between(l, TL_MARK_FREEZE, OF_NODE, o->node, e->t, until);
     o->good = n->ended_t && n->stopped && !n->killed_t && (!e->deadline || n->ended_t <= e->deadline);
 }
 
-/* A hint is good when it was heeded, if there was time for that. */
+/* After its last withdrawal the node runs again, if there was time for that. What comes next is none of its business: a
+ * metadata service that breaks down cannot tell it either. */
+static void judge_back(const struct timeline *l, struct outcome *o, uint64_t until)
+{
+    const struct tl_mark *w = last_mark(l, TL_MARK_WITHDRAWN, o->node, o->event->t, until);
+    if (!w)
+        return;
+    uint64_t end = next_event(l, o->event, o->node, w->t, true);
+    end = end < until ? end : until;
+    const struct tl_mark *is = last_mark(l, TL_MARK_STATE, o->node, o->event->t, end);
+    if (is && is->to == TL_RUNNING)
+        o->back_ms = is->t > w->t ? (int64_t)(is->t - w->t) : 0;
+    o->withdrawn = end - w->t >= BACK_MS;
+}
+
+/* A hint is good when it was heeded, if there was time for that; and its withdrawal, too. */
 static void judge_hint(const struct timeline *l, struct outcome *o)
 {
     const struct tl_node *n = &l->nodes[o->node];
-    uint64_t until = next_event(l, o->event, o->node);
+    uint64_t until = next_event(l, o->event, o->node, o->event->t, false);
     if (n->ended_t && n->ended_t < until)
         until = n->ended_t;
     o->noticed_ms = since(said(l, o->node, TL_AT_RISK, o->event->t, until), o->event->t);
     o->freeze = marks_between(l, TL_MARK_FREEZE, OF_NODE, o->node, o->event->t, until);
-    o->good = o->noticed_ms >= 0 || until - o->event->t < AFTER_MS;
+    judge_back(l, o, until < l->end_t ? until : l->end_t);
+    o->good = (o->noticed_ms >= 0 || until - o->event->t < AFTER_MS) &&
+              (!o->withdrawn || o->noticed_ms < 0 || o->back_ms >= 0);
+}
+
+/* Did it answer again, once it was thawed? A node that ended is judged for its end. */
+static bool serves_again(const struct timeline *l, const struct outcome *o)
+{
+    const struct tl_node *n = &l->nodes[o->node];
+    const struct tl_mark *thawed =
+        last_mark(l, TL_MARK_THAWED, o->node, o->event->t, next_event(l, o->event, o->node, o->event->t, false));
+    for (size_t k = 0; thawed && k < n->n_samples; k++)
+        if (n->samples[k].t >= thawed->t && n->samples[k].state != TL_SILENT)
+            return true;
+    return n->ended_t != 0;
+}
+
+static void judge_loss(const struct timeline *l, struct outcome *o)
+{
+    const struct tl_node *n = &l->nodes[o->node];
+    uint64_t t = o->event->t;
+    struct spread claims = marks_between(l, TL_MARK_CLAIM, OF_OTHERS, o->node, t, t + AFTER_MS);
+    o->taken_over = claims.n;
+    o->claim_max_ms = claims.max_ms;
+    o->ended_ms = since(n->ended_t, t);
+    o->good = o->kind == OUTCOME_KILL ? n->ended_t != 0 : serves_again(l, o);
 }
 
 static void judge(const struct timeline *l, struct outcome *o)
@@ -139,21 +195,16 @@ static void judge(const struct timeline *l, struct outcome *o)
     const struct tl_event *e = o->event;
     const struct tl_sample *then = timeline_at(n, e->t, AFTER_MS);
     o->kind = kind_of(e->what);
-    o->noticed_ms = o->read_ms = o->empty_ms = o->ended_ms = o->spare_ms = -1;
+    o->noticed_ms = o->read_ms = o->back_ms = o->empty_ms = o->ended_ms = o->spare_ms = o->late_ms = -1;
     o->cells = then ? then->cells : 0;
     o->edit_max_ms = slowest_edit(l, e->t, e->t + AFTER_MS);
     o->good = true;
-    if (o->kind == OUTCOME_NOTICE) {
+    if (o->kind == OUTCOME_NOTICE)
         judge_notice(l, o);
-    } else if (o->kind == OUTCOME_HINT) {
+    else if (o->kind == OUTCOME_HINT)
         judge_hint(l, o);
-    } else if (o->kind == OUTCOME_KILL || o->kind == OUTCOME_FREEZE) {
-        struct spread claims = marks_between(l, TL_MARK_CLAIM, OF_OTHERS, o->node, e->t, e->t + AFTER_MS);
-        o->taken_over = claims.n;
-        o->claim_max_ms = claims.max_ms;
-        o->ended_ms = since(n->ended_t, e->t);
-        o->good = o->kind == OUTCOME_FREEZE || n->ended_t;
-    }
+    else if (o->kind == OUTCOME_KILL || o->kind == OUTCOME_FREEZE)
+        judge_loss(l, o);
     for (size_t k = 0; k < l->n_readings && o->noticed_ms >= 0; k++) {
         const struct tl_reading *r = &l->readings[k];
         uint64_t noticed = e->t + (uint64_t)o->noticed_ms;
@@ -182,6 +233,10 @@ static void count(const struct timeline *l, struct outcomes *out)
         out->killed += o->kind == OUTCOME_KILL;
         out->hung += o->kind == OUTCOME_FREEZE;
         out->hints += o->kind == OUTCOME_HINT;
+        out->alive += o->kind == OUTCOME_KILL && !o->good;
+        out->gone += o->kind == OUTCOME_FREEZE && !o->good;
+        out->unheeded += o->kind == OUTCOME_HINT && !o->good && o->noticed_ms < 0;
+        out->at_risk += o->kind == OUTCOME_HINT && !o->good && o->noticed_ms >= 0;
         out->good = out->good && o->good;
     }
     for (unsigned k = 0; k < l->n_nodes; k++)
@@ -255,19 +310,19 @@ static void add_troubles(const struct timeline *l, const struct outcomes *o, cha
         {v->unseen, "edit was not seen by everybody", "edits were not seen by everybody"},
         {v->wrong_mirrors, "edit looked different from the next chunk", "edits looked different from the next chunk"},
         {o->late, "machine did not leave in time", "machines did not leave in time"},
-        {o->by_itself, "machine ended without being told to", "machines ended without being told to"}};
+        {o->by_itself, "machine ended without being told to", "machines ended without being told to"},
+        {o->alive, "machine was killed and still ran", "machines were killed and still ran"},
+        {o->gone, "machine that hung did not serve again", "machines that hung did not serve again"},
+        {o->unheeded, "recommendation was not heeded", "recommendations were not heeded"},
+        {o->at_risk, "machine stayed at risk for nothing", "machines stayed at risk for nothing"}};
     const char *comma = "";
     for (size_t k = 0; k < sizeof all / sizeof *all; k++)
         if (all[k].n) {
             add(to, "%s%u %s", comma, all[k].n, all[k].n == 1 ? all[k].one : all[k].many);
             comma = ", ";
         }
-    if (l->bots && !v->there) {
+    if (l->bots && !v->there)
         add(to, "%sthe players could not say what became of their edits", comma);
-        comma = ", ";
-    }
-    if (!*comma)
-        add(to, "a recommendation was not heeded");
 }
 
 static void say(const struct timeline *l, struct outcomes *o)
@@ -336,6 +391,9 @@ static void describe_notice(const struct timeline *l, const struct outcome *o, c
         snprintf(out, bytes, "was still there at the end; %u of %u cells had left", o->freeze.n, o->cells);
     else if (!n->stopped)
         snprintf(out, bytes, "ended after %.1f s, but not in order", (double)o->ended_ms / US);
+    else if (o->late_ms >= 0)
+        snprintf(out, bytes, "gave %u of %u cells away and left in order, but %.1f s after its deadline", o->freeze.n,
+                 o->cells, (double)o->late_ms / US);
     else if (o->freeze.n)
         snprintf(out, bytes,
                  "gave %u cells away and left after %.1f s, %.1f s before its deadline; longest freeze %.1f ms",
@@ -345,6 +403,30 @@ static void describe_notice(const struct timeline *l, const struct outcome *o, c
                  (double)o->ended_ms / US, (double)o->spare_ms / US);
 }
 
+static void describe_hint(const struct outcome *o, char *out, size_t bytes)
+{
+    char then[96] = "";
+    if (o->noticed_ms < 0) {
+        snprintf(out, bytes, "%s", o->good ? "was overtaken by what came next" : "was not heeded");
+        return;
+    }
+    if (o->back_ms >= 0)
+        snprintf(then, sizeof then, ", and ran again %.1f s after it was withdrawn", (double)o->back_ms / US);
+    else if (o->withdrawn)
+        snprintf(then, sizeof then, ", but did not run again after it was withdrawn");
+    snprintf(out, bytes, "was at risk after %.1f s%s; %u cells went elsewhere", (double)o->noticed_ms / US, then,
+             o->freeze.n);
+}
+
+static void describe_loss(const struct outcome *o, char *out, size_t bytes)
+{
+    const char *but = "";
+    if (!o->good)
+        but = o->kind == OUTCOME_KILL ? "was killed and still ran: " : "was not seen to serve again: ";
+    snprintf(out, bytes, "%s%u cells were claimed by others, each within %.0f ms; the slowest edit took %.0f ms", but,
+             o->taken_over, o->claim_max_ms, o->edit_max_ms);
+}
+
 const char *outcome_text(const struct timeline *l, const struct outcome *o, char *out, size_t bytes)
 {
     switch (o->kind) {
@@ -352,16 +434,11 @@ const char *outcome_text(const struct timeline *l, const struct outcome *o, char
         describe_notice(l, o, out, bytes);
         break;
     case OUTCOME_HINT:
-        if (o->noticed_ms >= 0)
-            snprintf(out, bytes, "was at risk after %.1f s; %u cells went elsewhere", (double)o->noticed_ms / US,
-                     o->freeze.n);
-        else
-            snprintf(out, bytes, "%s", o->good ? "was overtaken by what came next" : "was not heeded");
+        describe_hint(o, out, bytes);
         break;
     case OUTCOME_KILL:
     case OUTCOME_FREEZE:
-        snprintf(out, bytes, "%u cells were claimed by others, each within %.0f ms; the slowest edit took %.0f ms",
-                 o->taken_over, o->claim_max_ms, o->edit_max_ms);
+        describe_loss(o, out, bytes);
         break;
     case OUTCOME_OTHER:
         snprintf(out, bytes, "%s", o->event->text);

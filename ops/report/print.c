@@ -99,6 +99,8 @@ static void json_outcome(const struct timeline *l, const struct outcome *o, FILE
     json_time("empty_ms", o->empty_ms, out);
     json_time("ended_ms", o->ended_ms, out);
     json_time("spare_ms", o->spare_ms, out);
+    json_time("late_ms", o->late_ms, out);
+    json_time("back_ms", o->back_ms, out);
     json_spread("freeze", &o->freeze, out);
     fprintf(out, ",\"text\":\"");
     print_json_text(outcome_text(l, o, text, sizeof text), out);

@@ -96,10 +96,11 @@ void tail_read(struct tail *t, tail_each *each, void *arg)
         t->at = 0; /* another file under the same name */
     fseek(f, t->at, SEEK_SET);
     while (fgets(line, sizeof line, f)) {
-        size_t len = strlen(line);
+        long end = ftell(f);
+        size_t len = (size_t)(end - t->at); /* not strlen(): a NUL may be anywhere in it */
         if (line[len - 1] != '\n' && len + 1 < sizeof line)
             break; /* the rest is not written yet */
-        t->at = ftell(f);
+        t->at = end;
         if (line[len - 1] == '\n')
             line[len - 1] = '\0';
         if (tail_parse(line, &l))

@@ -69,13 +69,13 @@ static void *grow(void **array, size_t *n, size_t size)
 }
 #define GROW(array, n) grow((void **)&(array), &(n), sizeof *(array))
 
-/* -1: there are too many, or it has no name. */
+/* -1: it has no name. */
 static int node_named(struct timeline *l, const char *name, uint64_t t)
 {
     for (size_t k = 0; k < l->n_nodes; k++)
         if (strcmp(l->nodes[k].name, name) == 0)
             return (int)k;
-    if (l->n_nodes == TL_NODES_MAX || !*name)
+    if (!*name)
         return -1;
     struct tl_node *n = GROW(l->nodes, l->n_nodes);
     snprintf(n->name, sizeof n->name, "%s", name);
@@ -158,6 +158,16 @@ static bool on_claim(struct reader *r)
     return mark(r, TL_MARK_CLAIM);
 }
 
+static bool on_thawed(struct reader *r)
+{
+    return mark(r, TL_MARK_THAWED);
+}
+
+static bool on_withdrawn(struct reader *r)
+{
+    return mark(r, TL_MARK_WITHDRAWN);
+}
+
 static bool on_ended(struct reader *r)
 {
     char name[TL_NAME_MAX];
@@ -192,7 +202,7 @@ static bool on_event(struct reader *r)
     while (json_next(nodes, &item)) {
         char name[TL_NAME_MAX];
         int k = node_named(r->out, json_text(item, name, sizeof name), r->t);
-        if (k < 0 || e->n_nodes == TL_NODES_MAX)
+        if (k < 0 || e->n_nodes == TL_EVENT_NODES_MAX)
             return false;
         e->nodes[e->n_nodes++] = (unsigned)k;
     }
@@ -206,10 +216,7 @@ static bool on_bots(struct reader *r)
                             .edits = count(r->line, "edit_seen_n"),
                             .p50_ms = decimal(r->line, "edit_seen_p50_ms"),
                             .p99_ms = decimal(r->line, "edit_seen_p99_ms"),
-                            .max_ms = decimal(r->line, "edit_seen_max_ms"),
-                            .late_ms = decimal(r->line, "bench_late_ms"),
-                            .waiting = count(r->line, "waiting"),
-                            .disconnects = count(r->line, "disconnects")};
+                            .max_ms = decimal(r->line, "edit_seen_max_ms")};
     return true;
 }
 
@@ -227,8 +234,7 @@ static bool on_verdict(struct reader *r)
                                           .wrong_mirrors = count(r->line, "wrong_mirrors"),
                                           .p50_ms = decimal(r->line, "edit_seen_p50_ms"),
                                           .p99_ms = decimal(r->line, "edit_seen_p99_ms"),
-                                          .max_ms = decimal(r->line, "edit_seen_max_ms"),
-                                          .position_p99_ms = decimal(r->line, "position_p99_ms")};
+                                          .max_ms = decimal(r->line, "edit_seen_max_ms")};
     return true;
 }
 
@@ -241,8 +247,6 @@ static bool on_imds(struct reader *r)
         while (json_next(notices, &notice)) {
             struct tl_reading *n = GROW(r->out->readings, r->out->n_readings);
             json_text(json_get(instance, "name"), n->name, sizeof n->name);
-            json_text(json_get(notice, "what"), n->what, sizeof n->what);
-            n->made_t = whole(notice, "set_ms");
             n->read_t = whole(notice, "first_read_ms");
         }
     }
@@ -260,10 +264,10 @@ static bool read_line(struct reader *r)
     static const struct {
         const char *kind;
         bool (*on)(struct reader *r);
-    } kinds[] = {{"start", on_start},   {"node", on_node},   {"silent", on_silent},   {"state", on_state},
-                 {"freeze", on_freeze}, {"claim", on_claim}, {"ended", on_ended},     {"killed", on_killed},
-                 {"event", on_event},   {"bots", on_bots},   {"verdict", on_verdict}, {"end", on_end},
-                 {"imds", on_imds}};
+    } kinds[] = {{"start", on_start},   {"node", on_node},     {"silent", on_silent},      {"state", on_state},
+                 {"freeze", on_freeze}, {"claim", on_claim},   {"ended", on_ended},        {"killed", on_killed},
+                 {"event", on_event},   {"bots", on_bots},     {"verdict", on_verdict},    {"end", on_end},
+                 {"imds", on_imds},     {"thawed", on_thawed}, {"withdrawn", on_withdrawn}};
     char kind[16];
     json_text(json_get(r->line, "kind"), kind, sizeof kind);
     r->t = whole(r->line, "t");

@@ -3,11 +3,11 @@
  *
  *   start     title, command, seed, bots, speed    event     id, what, deadline_ms (0: none), text, nodes
  *   node      name, state, pool, cells, players    killed    name: it still ran at its deadline
- *   silent    name: its admin page did not answer  thawed    name
- *   state     name, from, to, why, cells           started   name, pool: a replacement
- *   freeze    name, us: a cell left it             ended     name, stopped: in order
- *   claim     name, us: it took a cell over        end       nothing is done any more; what follows is the check
- *   bots      edit_seen_*, position_*, waiting, disconnects: a second of the players
+ *   silent    name: its admin page did not answer  thawed    name: it runs on, after it was made to hang
+ *   state     name, from, to, why, cells           withdrawn name, what: a notice that it had is there no more
+ *   freeze    name, us: a cell left it             started   name, pool: a replacement
+ *   claim     name, us: it took a cell over        ended     name, stopped: in order
+ *   bots      edit_seen_*: a second of the players  end       nothing is done any more; what follows is the check
  *   verdict   what the players lost                imds      control: when each notice was read first
  *
  * Several processes append to the file, so lines may be a little out of order: everything is sorted by time. A kind
@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { TL_NAME_MAX = 32, TL_TEXT_MAX = 160, TL_NODES_MAX = 256 };
+enum { TL_NAME_MAX = 32, TL_TEXT_MAX = 160, TL_EVENT_NODES_MAX = 256 };
 
 enum tl_state { TL_STARTING, TL_RUNNING, TL_AT_RISK, TL_LEAVING, TL_SILENT, TL_STATES };
 
@@ -40,8 +40,9 @@ struct tl_node {
     unsigned lane; /* nodes that did not live at the same time may share one */
 };
 
-/* A change of state, a cell that moved or was taken over: as the node's log tells it. */
-enum tl_mark_kind { TL_MARK_STATE, TL_MARK_FREEZE, TL_MARK_CLAIM };
+/* A change of state, a cell that moved or was taken over, as the node's log tells it; and the end of what was done to
+ * it. */
+enum tl_mark_kind { TL_MARK_STATE, TL_MARK_FREEZE, TL_MARK_CLAIM, TL_MARK_THAWED, TL_MARK_WITHDRAWN };
 struct tl_mark {
     uint64_t t;
     enum tl_mark_kind kind;
@@ -55,27 +56,26 @@ struct tl_event {
     uint64_t t, deadline; /* deadline 0: not said */
     unsigned id;
     char what[16], text[TL_TEXT_MAX];
-    unsigned nodes[TL_NODES_MAX], n_nodes;
+    unsigned nodes[TL_EVENT_NODES_MAX], n_nodes;
 };
 
 /* One second of the players. */
 struct tl_second {
     uint64_t t;
     uint32_t edits; /* seen by others */
-    double p50_ms, p99_ms, max_ms, late_ms;
-    uint32_t waiting, disconnects;
+    double p50_ms, p99_ms, max_ms;
 };
 
 struct tl_verdict {
     bool there;
     uint32_t bots, edits, disconnects, refused, lost, unseen, doubled, disordered, wrong_mirrors;
-    double p50_ms, p99_ms, max_ms, position_p99_ms;
+    double p50_ms, p99_ms, max_ms;
 };
 
 /* When an instance first read a notice, as its metadata service knows. */
 struct tl_reading {
-    char name[TL_NAME_MAX], what[16];
-    uint64_t made_t, read_t;
+    char name[TL_NAME_MAX];
+    uint64_t read_t;
 };
 
 struct timeline {

@@ -18,7 +18,7 @@
 #include "proto/base/json.h"
 #include "proto/base/mem.h"
 
-enum { MEMBERS_MAX = 1024, NAME_MAX_BYTES = 32, LOOK_MS = 50, ANSWER_MS = 500 };
+enum { MEMBERS_MAX = 4096, NAME_MAX_BYTES = 32, LOOK_MS = 50, ANSWER_MS = 500 };
 
 struct member {
     char name[NAME_MAX_BYTES];
@@ -32,9 +32,10 @@ struct member {
 struct watch {
     const struct watch_conf *conf;
     int out;
-    struct member *members;
+    struct member *members; /* in the order of their names */
     size_t n;
     bool first; /* the first look at the run directory */
+    bool full;  /* said: there are more than can be followed */
 };
 
 static volatile sig_atomic_t told_to_end;
@@ -122,12 +123,18 @@ static bool alive(const struct member *m)
     return start == m->start && state != 'Z';
 }
 
-static struct member *find(struct watch *w, const char *name)
+/* Where a member of that name is, or would be. */
+static size_t place(const struct watch *w, const char *name)
 {
-    for (size_t k = 0; k < w->n; k++)
-        if (strcmp(w->members[k].name, name) == 0)
-            return &w->members[k];
-    return NULL;
+    size_t from = 0, to = w->n;
+    while (from < to) {
+        size_t mid = from + (to - from) / 2;
+        if (strcmp(w->members[mid].name, name) < 0)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    return from;
 }
 
 static bool plain(const char *name)
@@ -142,17 +149,27 @@ static void add(struct watch *w, const char *name)
 {
     struct member m = {0};
     char text[64];
-    if (w->n == MEMBERS_MAX || !plain(name) || find(w, name))
+    size_t at = place(w, name);
+    if (!plain(name) || (at < w->n && strcmp(w->members[at].name, name) == 0))
         return;
     snprintf(m.name, sizeof m.name, "%s", name);
     if (!read_file(w, name, "admin", text, sizeof text) || !read_pid(w, &m) || !alive(&m))
         return;
+    if (w->n == MEMBERS_MAX) {
+        if (!w->full)
+            fprintf(stderr, "spotcraft-report: %s and what comes later is not followed: more than %d programs\n", name,
+                    MEMBERS_MAX);
+        w->full = true;
+        return;
+    }
     m.port = (uint16_t)strtoul(text, NULL, 10);
     snprintf(m.log.path, sizeof m.log.path, "%s/log/%s.log", w->conf->dir, name);
     if (w->first && !w->conf->from_start)
         tail_from_here(&m.log);
     w->members = mem_resize(w->members, (w->n + 1) * sizeof *w->members);
-    w->members[w->n++] = m;
+    memmove(&w->members[at + 1], &w->members[at], (w->n - at) * sizeof *w->members);
+    w->members[at] = m;
+    w->n++;
 }
 
 static bool look_around(struct watch *w)

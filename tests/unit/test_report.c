@@ -179,6 +179,97 @@ static void a_hint_that_is_not_heeded_is_bad_unless_something_followed(void **st
     assert_int_equal(s->o.all[0].noticed_ms, 900);
 }
 
+#define REBALANCE                                                                                                      \
+    "{\"t\":3000,\"kind\":\"event\",\"id\":1,\"what\":\"rebalance\",\"nodes\":[\"node1\"]}\n"                          \
+    "{\"t\":3900,\"kind\":\"state\",\"name\":\"node1\",\"to\":\"at_risk\"}\n"
+#define WITHDRAWN(t) "{\"t\":" #t ",\"kind\":\"withdrawn\",\"name\":\"node1\",\"what\":\"rebalance\"}\n"
+#define RUNS(t)      "{\"t\":" #t ",\"kind\":\"state\",\"name\":\"node1\",\"from\":\"at_risk\",\"to\":\"running\"}\n"
+
+static void a_node_that_stays_at_risk_for_nothing_is_bad(void **state)
+{
+    struct story *s = *state;
+    char text[256];
+    read_story(s, START NODE(2000, "node1", "running", 2) REBALANCE WITHDRAWN(9000) RUNS(10500) END VERDICT(0));
+    assert_true(s->o.good);
+    assert_int_equal(s->o.all[0].back_ms, 1500);
+    assert_true(has(outcome_text(&s->l, &s->o.all[0], text, sizeof text), "ran again 1.5 s after it was withdrawn"));
+    read_story(s, START NODE(2000, "node1", "running", 2) REBALANCE WITHDRAWN(9000) END VERDICT(0));
+    assert_false(s->o.good);
+    assert_int_equal(s->o.at_risk, 1);
+    assert_true(has(s->o.sentence, "1 machine stayed at risk for nothing"));
+    assert_true(has(outcome_text(&s->l, &s->o.all[0], text, sizeof text), "did not run again"));
+    /* flapping: running in between is not enough */
+    read_story(s,
+               START NODE(2000, "node1", "running", 2) REBALANCE WITHDRAWN(5000)
+                   RUNS(5500) "{\"t\":7000,\"kind\":\"state\",\"name\":\"node1\",\"to\":\"at_risk\"}\n" WITHDRAWN(9000)
+                       END VERDICT(0));
+    assert_false(s->o.good);
+    /* no time to see it: the rehearsal ended, or the service that would tell it broke down */
+    read_story(s, START NODE(2000, "node1", "running", 2) REBALANCE WITHDRAWN(15500) END VERDICT(0));
+    assert_true(s->o.good);
+    read_story(s, START NODE(2000, "node1", "running", 2) REBALANCE WITHDRAWN(
+                      9000) "{\"t\":12000,\"kind\":\"event\",\"id\":2,\"what\":\"fault\",\"nodes\":[\"node1\"]}\n" END
+                      VERDICT(0));
+    assert_true(s->o.good);
+}
+
+#define HANGS     "{\"t\":3000,\"kind\":\"event\",\"id\":1,\"what\":\"freeze\",\"nodes\":[\"node1\"]}\n"
+#define THAWED(t) "{\"t\":" #t ",\"kind\":\"thawed\",\"name\":\"node1\"}\n"
+#define SILENT(t) "{\"t\":" #t ",\"kind\":\"silent\",\"name\":\"node1\"}\n"
+
+static void a_node_that_hung_must_have_hung_and_serve_again(void **state)
+{
+    struct story *s = *state;
+    read_story(s, START NODE(2000, "node1", "running", 2) HANGS SILENT(4000) THAWED(9000)
+                      NODE(9500, "node1", "running", 2) END VERDICT(0));
+    assert_true(s->o.good);
+    assert_int_equal(s->o.hung, 1);
+    read_story(s, START NODE(2000, "node1", "running", 2) HANGS SILENT(4000) THAWED(9000) SILENT(9500) SILENT(19000)
+                      END VERDICT(0));
+    assert_false(s->o.good);
+    assert_true(has(s->o.sentence, "1 machine that hung did not serve again"));
+    /* it was never made to hang */
+    read_story(s, START NODE(2000, "node1", "running", 2) HANGS NODE(9500, "node1", "running", 2) END VERDICT(0));
+    assert_false(s->o.good);
+}
+
+/* Between its deadline and the kill there may be a moment. */
+static void a_node_that_leaves_late_is_told_so(void **state)
+{
+    struct story *s = *state;
+    char text[256];
+    read_story(s, START NODE(2000, "node1", "running", 2) ITN LEAVES FREEZE(3600, 1500) ENDED(15500, "true")
+                      END VERDICT(0));
+    assert_false(s->o.good);
+    assert_int_equal(s->o.all[0].late_ms, 500);
+    assert_int_equal(s->o.all[0].spare_ms, -1);
+    assert_string_equal(outcome_text(&s->l, &s->o.all[0], text, sizeof text),
+                        "gave 1 of 2 cells away and left in order, but 0.5 s after its deadline");
+}
+
+/* A long day has more machines than anybody thought of. */
+static void any_number_of_machines_may_come_and_go(void **state)
+{
+    struct story *s = *state;
+    char *text;
+    size_t len;
+    FILE *f = open_memstream(&text, &len);
+    fputs(START, f);
+    for (unsigned k = 0; k < 3000; k++)
+        fprintf(f,
+                "{\"t\":%u,\"kind\":\"node\",\"name\":\"node%u\",\"state\":\"running\",\"cells\":2}\n"
+                "{\"t\":%u,\"kind\":\"event\",\"id\":%u,\"what\":\"kill\",\"nodes\":[\"node%u\"]}\n"
+                "{\"t\":%u,\"kind\":\"ended\",\"name\":\"node%u\",\"stopped\":false}\n",
+                2000 + k, k, 2001 + k, k, k, 2002 + k, k);
+    fputs(END VERDICT(0), f);
+    fclose(f);
+    read_story(s, text);
+    free(text);
+    assert_int_equal(s->l.n_nodes, 3000);
+    assert_true(s->o.good);
+    assert_int_equal(s->o.killed, 3000);
+}
+
 /* From the moment that the metadata told it, not from when we said so. */
 static void the_time_from_reading_to_leaving_is_known(void **state)
 {
@@ -335,6 +426,25 @@ static void a_log_is_read_on_where_it_ended(void **state)
     assert_int_equal(sum, 117);
 }
 
+/* A machine that lost its power may leave a hole in the file. */
+static void a_log_may_hold_anything(void **state)
+{
+    static const char hole[] = "\0\0\0\n2026\0x\n\n\0";
+    struct story *s = *state;
+    struct tail t = {.at = 0};
+    unsigned sum = 0;
+    snprintf(t.path, sizeof t.path, "%s", s->path);
+    FILE *f = fopen(s->path, "w");
+    fwrite(hole, 1, sizeof hole - 1, f);
+    fputs("\n2026-11-21T12:32:00.067Z info cell_moved freeze_us=1\n", f);
+    for (unsigned k = 0; k < 5000; k++)
+        fputc(k < 4000 ? 0 : 'x', f);
+    fputs("\n2026-11-21T12:32:00.067Z info cell_moved freeze_us=10\n", f);
+    fclose(f);
+    tail_read(&t, count_line, &sum);
+    assert_int_equal(sum, 11);
+}
+
 /* ---- what is drawn ---- */
 
 static void scales_end_where_they_should(void **state)
@@ -448,6 +558,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(players_without_a_verdict_make_it_bad, up, down),
         cmocka_unit_test_setup_teardown(a_node_that_ends_by_itself_makes_it_bad, up, down),
         cmocka_unit_test_setup_teardown(a_hint_that_is_not_heeded_is_bad_unless_something_followed, up, down),
+        cmocka_unit_test_setup_teardown(a_node_that_stays_at_risk_for_nothing_is_bad, up, down),
+        cmocka_unit_test_setup_teardown(a_node_that_hung_must_have_hung_and_serve_again, up, down),
+        cmocka_unit_test_setup_teardown(a_node_that_leaves_late_is_told_so, up, down),
+        cmocka_unit_test_setup_teardown(any_number_of_machines_may_come_and_go, up, down),
         cmocka_unit_test_setup_teardown(the_time_from_reading_to_leaving_is_known, up, down),
         cmocka_unit_test_setup_teardown(what_others_claim_after_a_kill_is_counted, up, down),
         cmocka_unit_test(percentiles_are_the_nearest_rank),
@@ -457,6 +571,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(unknown_kinds_are_left_out, up, down),
         cmocka_unit_test(a_log_line_tells_what_it_is),
         cmocka_unit_test_setup_teardown(a_log_is_read_on_where_it_ended, up, down),
+        cmocka_unit_test_setup_teardown(a_log_may_hold_anything, up, down),
         cmocka_unit_test(scales_end_where_they_should),
         cmocka_unit_test_setup_teardown(a_page_is_well_formed_and_needs_nothing_else, up, down),
         cmocka_unit_test_setup_teardown(nothing_that_was_written_down_gets_out_of_its_place, up, down),
