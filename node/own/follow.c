@@ -56,7 +56,7 @@ void follow_count(const struct node *n, unsigned *cells, uint64_t *rows)
 void follow_tick(struct node *n)
 {
     uint64_t now = node_now(n), rows = 0, most = bound(n);
-    if (now < n->follow_ms)
+    if (now < n->follow_ms || n->spot.phase >= SPOT_LEAVING) /* moves.c: each copy is there until its cell's turn */
         return;
     n->follow_ms = node_later(n, FOLLOW_MS);
     unsigned followed, count, n_list, copying = 0;

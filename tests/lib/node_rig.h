@@ -16,7 +16,7 @@
 #include "tests/lib/model_coord.h"
 #include "tests/lib/model_store.h"
 
-enum { NRIG_NODES = 3, NRIG_GATE = NRIG_NODES, NRIG_GATE_ID = 77, NRIG_CELLS = 32, NRIG_EDITS = 8192 };
+enum { NRIG_NODES = 3, NRIG_GATE = NRIG_NODES, NRIG_GATE_ID = 77, NRIG_CELLS = 128, NRIG_EDITS = 8192 };
 
 enum fate {
     FATE_DONE,

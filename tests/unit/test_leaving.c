@@ -27,12 +27,54 @@ static struct node_rig *row_of_cells(const struct node_settings *s)
     return r;
 }
 
+static unsigned followed_of(struct node_rig *r, unsigned k)
+{
+    unsigned cells;
+    uint64_t rows;
+    follow_count(r->node[k].node, &cells, &rows);
+    return cells;
+}
+
+static bool are_followed(struct node_rig *r, void *arg)
+{
+    unsigned whole = 0;
+    for (const struct owned *o = r->node[0].node->cells; o; o = o->hh.next)
+        whole += o->out && o->out->follow_only && o->out->phase == OUT_FOLLOWED;
+    return whole == *(unsigned *)arg;
+}
+
 static struct node_settings short_quiet(void)
 {
     struct node_settings s;
     node_settings_default(&s);
     s.at_risk_quiet_ms = QUIET_MS;
     return s;
+}
+
+/* Node k serves a cell far away that weighs so much, for ten seconds. */
+static void make_busy(struct node_rig *r, unsigned k, uint32_t weight)
+{
+    struct cell_pos at = {0, 100 * (int32_t)k};
+    assert_true(node_rig_enter(r, at, k));
+    load_said(r->node[k].node, node_rig_owned(r, k, at), weight);
+}
+
+/* Node 0 owns so many cells, copies of all of which node 2 keeps. The others have enough to do: nothing is balanced. */
+static struct node_rig *followed_cells(int32_t cells)
+{
+    struct node_settings s = short_quiet();
+    struct node_rig *r = node_rig_new_with(&s, NRIG_NODES);
+    for (unsigned k = 0; k < NRIG_NODES; k++)
+        node_set_pool(r->node[k].node, k < 2 ? "m6i.large/a/spot" : "c5.large/b/spot");
+    r->node[0].node->set.followers_rows = 1 << 18; /* the others', too, would be counted with its copies */
+    make_busy(r, 1, 500);
+    make_busy(r, 2, 500);
+    node_rig_pass(r, 1100);
+    for (int32_t k = 0; k < cells; k++)
+        assert_true(node_rig_enter(r, (struct cell_pos){k, 0}, 0));
+    unsigned wanted = (unsigned)cells;
+    assert_true(node_rig_until(r, are_followed, &wanted, 20000, "copies of all cells"));
+    return r;
 }
 
 static int setup(void **state)
@@ -58,14 +100,6 @@ static unsigned cells_of(struct node_rig *r, unsigned k)
     return count;
 }
 
-static unsigned followed_of(struct node_rig *r, unsigned k)
-{
-    unsigned cells;
-    uint64_t rows;
-    follow_count(r->node[k].node, &cells, &rows);
-    return cells;
-}
-
 static uint64_t in_ms(struct node_rig *r, uint64_t ms)
 {
     struct node *n = r->node[0].node;
@@ -75,6 +109,21 @@ static uint64_t in_ms(struct node_rig *r, uint64_t ms)
 static bool has_left(struct node_rig *r, void *arg)
 {
     return cells_of(r, *(unsigned *)arg) == 0;
+}
+
+/* Cells that node 0 serves. */
+static unsigned served(struct node_rig *r)
+{
+    unsigned count = 0;
+    for (const struct owned *o = r->node[0].node ? r->node[0].node->cells : NULL; o; o = o->hh.next)
+        count += o->state == OWN_SERVING;
+    return count;
+}
+
+static bool none_served(struct node_rig *r, void *arg)
+{
+    (void)arg;
+    return served(r) == 0;
 }
 
 static bool says(struct node *n, const char *text)
@@ -206,6 +255,25 @@ static void followers_make_leaving_a_flip(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* More cells than leave at a time: those that wait for their turn keep their copies. */
+static void copies_are_kept_until_their_turn_comes(void **state)
+{
+    enum { MANY = 100 };
+    struct node_rig *r = *state = followed_cells(MANY);
+    struct node *n = r->node[0].node;
+    assert_int_equal(served(r), MANY);
+    r->node[0].redis[COORD_TRANSFER] = FATE_KEPT;
+    n->follow_ms = 0; /* due with the notice */
+    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    unsigned copies = r->sent[MSG_COPY_END];
+    node_rig_pass(r, 1000);
+    assert_int_equal(served(r), MANY);
+    r->node[0].redis[COORD_TRANSFER] = FATE_DONE;
+    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
+    assert_int_equal(r->sent[MSG_COPY_END], copies); /* not one was copied again */
+    assert_true(node_rig_check(r));
+}
+
 static void at_risk_nothing_new_is_taken_where_others_could(void **state)
 {
     struct node_rig *r = *state;
@@ -260,6 +328,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_nobody_watches_is_released, setup, teardown),
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
+        cmocka_unit_test_teardown(copies_are_kept_until_their_turn_comes, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
     };
