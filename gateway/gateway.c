@@ -21,6 +21,7 @@ enum {
     SWEEP_MS = 1000,
     LEAVE_MS = 1000,
     STALL_MS = 500,
+    STOP_SLACK_MS = 2000, /* two notices of one end say it so differently */
     CAUGHT_UP_MS = 1000
 };
 
@@ -382,7 +383,7 @@ void gateway_stop(struct gateway *g, uint32_t deadline_ms)
         g->stop_ms = g->now_ms + deadline_ms;
         g->stop_tell_ms = g->now_ms;
         log_info("gateway_stopping players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);
-    } else if (g->now_ms + deadline_ms < g->stop_ms) {
+    } else if (g->now_ms + deadline_ms + STOP_SLACK_MS < g->stop_ms) {
         g->stop_ms = g->now_ms + deadline_ms;
         g->stop_tell_ms = g->now_ms;
         log_info("gateway_stops_sooner players=%u deadline_ms=%" PRIu32, HASH_CNT(hh, g->by_player), deadline_ms);

@@ -7,7 +7,7 @@
 #include "gateway/node_links.h"
 #include "gateway/session.h"
 
-enum { IDS_PER_BLOCK = 64, PLACES_MS = 1000, RETRY_MS = 250 };
+enum { IDS_PER_BLOCK = 64, PLACES_MS = 1000, RETRY_MS = 250, LOOK_AGAIN_MS = 50 };
 
 /* ---- the world and the lease ---- */
 
@@ -69,8 +69,16 @@ static void renew(struct gateway *g)
     snprintf(r->renew.self.address, sizeof r->renew.self.address, "%s", g->set.address);
     r->renew.id_high = g->id_high;
     g->renewing = true;
+    g->renew_asked_ms = g->now_ms;
     g->renew_due_ms = g->now_ms + g->set.lease_ms / 3;
     coord_submit(g->env.coord, r);
+}
+
+void membership_look_again(struct gateway *g)
+{
+    uint64_t soon = g->renew_asked_ms + LOOK_AGAIN_MS;
+    if (g->world_joined && soon < g->renew_due_ms)
+        g->renew_due_ms = soon;
 }
 
 bool membership_good(const struct gateway *g)

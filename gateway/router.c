@@ -5,6 +5,7 @@
 
 #include "gateway/chunks.h"
 #include "gateway/edits.h"
+#include "gateway/membership.h"
 #include "gateway/node_links.h"
 #include "gateway/positions.h"
 #include "gateway/sights.h"
@@ -166,6 +167,8 @@ static void go_to(struct gateway *g, struct area *a, uint64_t node, bool redirec
         move(g, a, AREA_DIALING, n);
         a->due_ms = g->now_ms + DIAL_WAIT_MS;
     } else {
+        if (!n)
+            membership_look_again(g);
         a->avoid = node;
         go_anywhere(g, a);
     }

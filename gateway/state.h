@@ -61,7 +61,7 @@ struct gateway {
     /* membership.c */
     bool world_joined, asking_world, renewing, was_renewed;
     const char *failed; /* why this gateway can never serve */
-    uint64_t renew_due_ms, renewed_ms, places_due_ms;
+    uint64_t renew_due_ms, renew_asked_ms, renewed_ms, places_due_ms;
     uint32_t id_next, id_end, id_spare, id_high; /* ids to give out; a second block follows */
     bool asking_ids;
 

@@ -173,6 +173,10 @@ static void serve(struct rig *r)
 static void lease_nodes(struct rig *r)
 {
     for (uint64_t n = 1; n <= RIG_NODES; n++) {
+        if (r->dead[n]) {
+            model_redis_expire(r->redis, ROLE_NODE, n);
+            continue;
+        }
         struct coord_req *q = coord_req_new(COORD_RENEW, n, NULL, NULL);
         q->renew.role = ROLE_NODE;
         q->renew.ttl_ms = 3000;

@@ -42,6 +42,7 @@ struct rig {
     uint64_t now_ms;
     uint64_t link[RIG_NODES + 1], links; /* by node: 0 when down */
     bool dialed[RIG_NODES + 1], unreachable[RIG_NODES + 1];
+    bool dead[RIG_NODES + 1]; /* it has no lease in Redis */
     struct rig_sent *sent;
     unsigned n_sent, granted;
     struct rig_cell cells[RIG_CELLS];

@@ -240,6 +240,31 @@ static void an_own_sign_is_told_again_after_an_older_break(void **state)
     assert_string_equal(rig_out(r, 1), "B,0,0,5,20,6,0\nS,0,0,5,20,6,1,mine\nR,0,0\n");
 }
 
+/* A cell was handed to a node that joined since the list of nodes was read. */
+static void a_new_owner_that_is_not_in_the_list_is_looked_for_at_once(void **state)
+{
+    enum { STEP_MS = 10, SOON_MS = 200 };
+    struct rig *r = *state;
+    uint64_t node = two_players(r), other = 3 - node, at = 0;
+    r->dead[other] = r->unreachable[other] = true;
+    rig_cut(r, other);
+    rig_pass(r, 2000); /* renewed twice */
+    rig_forget_sent(r);
+    r->dead[other] = r->unreachable[other] = false;
+    rig_cell(r, home)->parked = true; /* the old owner grants it no more */
+    struct msg_where moved = {.cell = home, .owner = other, .epoch = 2};
+    struct msg m = {.kind = MSG_NOT_MINE};
+    m.not_mine.where = &moved;
+    m.not_mine.n = 1;
+    rig_hear(r, node, &m);
+    for (unsigned ms = 0; ms < SOON_MS && at != other; ms += STEP_MS) {
+        rig_pass(r, STEP_MS);
+        if (rig_sent(r, MSG_SUBSCRIBE, &at) && at == node)
+            rig_hear(r, node, &m);
+    }
+    assert_int_equal(at, other);
+}
+
 static void a_new_owner_is_sent_the_unanswered_from_the_oldest(void **state)
 {
     struct rig *r = *state;
@@ -554,6 +579,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_correction_waits_for_the_later_edits_of_its_block, setup, teardown),
         cmocka_unit_test_setup_teardown(an_edit_that_crossed_a_line_about_its_block_is_echoed, setup, teardown),
         cmocka_unit_test_setup_teardown(an_own_sign_is_told_again_after_an_older_break, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_new_owner_that_is_not_in_the_list_is_looked_for_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_new_owner_is_sent_the_unanswered_from_the_oldest, setup, teardown),
         cmocka_unit_test_setup_teardown(rows_of_several_chunks_are_told_in_their_order, setup, teardown),
         cmocka_unit_test_setup_teardown(what_an_old_epoch_says_is_dropped, setup, teardown),

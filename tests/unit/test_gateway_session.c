@@ -345,6 +345,19 @@ static void who_comes_while_it_stops_is_served_and_told(void **state)
     assert_null(r->players[2].closed);
 }
 
+/* Two paths of the metadata tell of one interruption; each is reckoned from the clock anew. */
+static void the_same_end_reckoned_again_is_not_told_again(void **state)
+{
+    struct rig *r = *state;
+    rig_join(r, 1, "");
+    gateway_stop(r->gateway, 115000);
+    gateway_stop(r->gateway, 114000);
+    rig_pass(r, 1000);
+    const char *told = strstr(rig_out(r, 1), "goes away in");
+    assert_non_null(told);
+    assert_null(strstr(told + 1, "goes away in"));
+}
+
 static void a_nearer_end_is_told_at_once(void **state)
 {
     struct rig *r = *state;
@@ -391,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(stopping_warns_then_closes_and_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(the_end_is_told_as_it_comes_nearer, setup, teardown),
         cmocka_unit_test_setup_teardown(who_comes_while_it_stops_is_served_and_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_same_end_reckoned_again_is_not_told_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_nearer_end_is_told_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(a_client_too_slow_for_its_lines_is_closed, setup, teardown),
     };
