@@ -143,6 +143,8 @@ static void json_status(const struct node *n, bool cells, struct evbuffer *out)
                         s.journal_batches, s.pending_edits, (unsigned long long)s.oldest_dirty_ms, n->n_members,
                         s.load);
     json_text(n->set.pool, out);
+    evbuffer_add_printf(out, ",\"instance\":");
+    json_text(n->set.instance, out);
     json_load(n, out);
     json_followers(n, out);
     if (n->spot.phase >= SPOT_LEAVING && n->spot.deadline_ms)

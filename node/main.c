@@ -85,6 +85,8 @@ static void on_identity(void *arg, const struct imds_identity *id)
     struct app *a = arg;
     if (id->pool[0] && !a->conf.pool[0])
         node_set_pool(a->node, id->pool);
+    if (id->instance_id[0])
+        node_set_instance(a->node, id->instance_id);
 }
 
 static void on_checked(void *arg)
@@ -177,6 +179,7 @@ static void settings(const struct node_conf *c, struct node_settings *set)
     set->followers_rows = c->followers_rows;
     set->wait_for_checked = true;
     snprintf(set->pool, sizeof set->pool, "%s", c->pool);
+    snprintf(set->instance, sizeof set->instance, "%s", c->instance_id);
 }
 
 /* What the others are told to reach us at. */
@@ -265,16 +268,17 @@ static enum err build(void *app, struct loop *l, uint64_t id, uint64_t files, ch
     return e;
 }
 
-/* Redis and the store answer what is still open, so the node goes after them. */
+/* The store and Redis answer what is still open, and the node acts on it: it asks Redis for what belongs to rows that
+ * came, and tells others through its links. So the store goes first, the links when nothing is asked any more. */
 static void tear_down(void *app)
 {
     struct app *a = app;
     imds_free(a->imds);
     admin_http_close(a->admin);
+    store_close(a->store);
+    coord_redis_close(a->coord);
     if (a->links)
         links_free(a->links);
-    coord_redis_close(a->coord);
-    store_close(a->store);
     node_free(a->node);
 }
 

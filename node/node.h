@@ -31,6 +31,7 @@ struct node_settings {
     bool wait_for_checked;     /* claims nothing before node_checked(): somebody watches the instance's metadata */
     char address[COORD_ADDRESS_MAX + 1];
     char pool[COORD_POOL_MAX + 1];
+    char instance[COORD_INSTANCE_MAX + 1]; /* the machine's name */
 };
 void node_settings_default(struct node_settings *s);
 
@@ -61,8 +62,9 @@ void node_tick(struct node *n);
 /* What the instance's metadata says. As often as it is found: only news are acted on. deadline_unix_ms 0: not said. */
 void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms);
 void node_notice_withdrawn(struct node *n, enum notice_kind kind);
-/* "type/zone/spot": what is taken away together. Told to the others with the next renewal. */
+/* "type/zone/spot": what is taken away together. Told in the lease at once, as is the machine's name. */
 void node_set_pool(struct node *n, const char *pool);
+void node_set_instance(struct node *n, const char *instance_id);
 /* The metadata was looked at for the first time, or there is none (see wait_for_checked). */
 void node_checked(struct node *n);
 

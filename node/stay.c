@@ -59,6 +59,12 @@ void node_set_pool(struct node *n, const char *pool)
     n->lease.next_ms = 0;
 }
 
+void node_set_instance(struct node *n, const char *instance_id)
+{
+    snprintf(n->set.instance, sizeof n->set.instance, "%s", instance_id);
+    n->lease.next_ms = 0;
+}
+
 void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms)
 {
     enum spot_phase was = n->spot.phase;

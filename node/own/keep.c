@@ -367,6 +367,7 @@ static void renew(struct node *n)
     struct coord_self *self = &req->renew.self;
     memcpy(self->address, n->set.address, sizeof self->address);
     memcpy(self->pool, n->set.pool, sizeof self->pool);
+    memcpy(self->instance, n->set.instance, sizeof self->instance);
     self->state = node_told_state(n);
     self->load = load_node(n).told;
     lease_asked(&n->lease, node_now(n));

@@ -12,7 +12,7 @@ static const char *const others[] = {NODE_CONF(CONF_NAME) GATEWAY_CONF(CONF_NAME
 
 static const char about[] =
     "looks at the nodes of a world, and commands them\n\n"
-    "  spotctl status [--watch]     every node: state, pool, load, cells, players, flush lag, journal\n"
+    "  spotctl status [--watch]     every node: state, pool, instance, load, cells, players, flush lag, journal\n"
     "  spotctl cells                who owns which cell: a list, and a map of a letter a node\n"
     "  spotctl move I,J NODE        hand a cell over to a node, while it is played in\n"
     "  spotctl drain NODE           hand everything over to the others; the node stays, and takes nothing\n"

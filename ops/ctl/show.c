@@ -33,7 +33,8 @@ static void status_row(const struct ctl_node *n)
 {
     char state[16];
     ctl_state_text(n, state, sizeof state);
-    printf("%016" PRIx64 "  %-9s %-28s ", n->id, state, n->self.pool[0] ? n->self.pool : "-");
+    printf("%016" PRIx64 "  %-9s %-28s %-19s ", n->id, state, n->self.pool[0] ? n->self.pool : "-",
+           n->self.instance[0] ? n->self.instance : "-");
     if (n->status.at)
         printf("%6" PRId64 " %6" PRId64 " %7" PRId64 " %6.1fs %7" PRId64 "  %s\n", fact(n, "load"), fact(n, "cells"),
                fact(n, "players"), (double)fact(n, "oldest_dirty_ms") / 1e3, fact(n, "journal_batches"),
@@ -45,8 +46,8 @@ static void status_row(const struct ctl_node *n)
 static void status_table(const struct ctl *c)
 {
     int64_t cells = 0, players = 0;
-    printf("%-16s  %-9s %-28s %6s %6s %7s %7s %7s  %s\n", "NODE", "STATE", "POOL", "LOAD", "CELLS", "PLAYERS", "LAG",
-           "JOURNAL", "ADDRESS");
+    printf("%-16s  %-9s %-28s %-19s %6s %6s %7s %7s %7s  %s\n", "NODE", "STATE", "POOL", "INSTANCE", "LOAD", "CELLS",
+           "PLAYERS", "LAG", "JOURNAL", "ADDRESS");
     for (unsigned k = 0; k < c->n_nodes; k++) {
         status_row(c->nodes[k]);
         cells += fact(c->nodes[k], "cells");
@@ -80,6 +81,8 @@ static void status_json(const struct ctl *c)
         ctl_print_json_text(n->self.address);
         printf(",\"pool\":");
         ctl_print_json_text(n->self.pool);
+        printf(",\"instance\":");
+        ctl_print_json_text(n->self.instance);
         printf(",\"state\":");
         ctl_print_json_text(ctl_state_text(n, state, sizeof state));
         printf(",\"reachable\":%s", n->status.at ? "true" : "false");

@@ -17,7 +17,7 @@
 #include "proto/wire/links.h"
 #include "proto/wire/peer.h"
 
-enum { STATUS_BYTES_MAX = 64 << 20, FIELDS = 4 };
+enum { STATUS_BYTES_MAX = 64 << 20, FIELDS = 5 };
 
 enum ctl_exit ctl_fail(struct ctl *c, enum ctl_exit code, const char *fmt, ...)
 {
@@ -160,6 +160,8 @@ static void on_lease(struct ctl *c, uint64_t id, const redisReply *reply)
         !field(reply, 1, state, sizeof state) || !field(reply, 2, load, sizeof load) ||
         !field(reply, 3, self.pool, sizeof self.pool))
         return; /* its lease ran out meanwhile */
+    if (!field(reply, 4, self.instance, sizeof self.instance))
+        self.instance[0] = '\0'; /* an older version does not tell it */
     self.state = (enum node_state)(strtoul(state, NULL, 10) & 3);
     self.load = (uint32_t)strtoul(load, NULL, 10);
     struct ctl_node *n = node_by_id(c, id);
@@ -184,7 +186,7 @@ static void on_ids(struct ctl *c, uint64_t unused, const redisReply *reply)
         if (r->type != REDIS_REPLY_STRING || !id_parse(r->str, r->len, &id) || !id)
             continue;
         struct key lease = key_lease(c->conf.world, ROLE_NODE, id);
-        const char *argv[2 + FIELDS] = {"HMGET", lease.text, "address", "state", "load", "pool"};
+        const char *argv[2 + FIELDS] = {"HMGET", lease.text, "address", "state", "load", "pool", "instance"};
         ask_redis(c, 2 + FIELDS, argv, id, on_lease);
     }
 }

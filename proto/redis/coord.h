@@ -53,6 +53,7 @@ enum {
     COORD_MEMBERS_MAX = 1024,
     COORD_JOURNAL_PAGE = 128, /* batches in one page */
     COORD_POOL_MAX = 63,
+    COORD_INSTANCE_MAX = 63,
     COORD_ADDRESS_MAX = 127,
     COORD_NAMES_MAX = 1000
 };
@@ -63,8 +64,9 @@ enum node_state { NODE_RUNNING = 0, NODE_AT_RISK = 1, NODE_LEAVING = 2, NODE_STA
 struct coord_self {
     char address[COORD_ADDRESS_MAX + 1]; /* host:port of its peer listener */
     enum node_state state;
-    uint32_t load; /* cells it owns, and weighs in players and edits: see placement.h */
+    uint32_t load; /* of all its cells: see node/own/load.h */
     char pool[COORD_POOL_MAX + 1];
+    char instance[COORD_INSTANCE_MAX + 1]; /* its machine, for operators: not told to the other members */
 };
 struct coord_member {
     uint64_t id;

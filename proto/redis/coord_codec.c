@@ -117,6 +117,7 @@ static void encode_renew(struct args *p, const struct coord_req *r)
     put_number(p, r->renew.id_high);
     put_lease_prefix(p, ROLE_NODE);
     put_number(p, COORD_MEMBERS_MAX);
+    put_text(p, r->renew.self.instance);
 }
 
 static void encode_cells(struct args *p, const struct coord_req *r)

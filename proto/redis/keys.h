@@ -1,29 +1,28 @@
-/* clang-format off: a table */
+/* clang-format off */
 /* keys.h - every key that a world has in Redis, built here and nowhere else.
  *
  * All keys of a world share the hash tag {world}, so one script may touch them all, on a cluster too.
  * Ids are 16 hex digits; epochs, counts and times are decimal text; <i>,<j> is a cell. Times are Redis's own, in ms.
  *
- *   key                              type    content                              written by               lives
- *   spotcraft:{w}:world              hash    cell_chunks, newest (schema),        join_world               for ever
- *                                            schema (the oldest that may join)
- *                                            run_id, generation, closed_until,    renew, claim
- *                                            fresh_until, next_id                 renew, claim, ids
- *   spotcraft:{w}:nodes              set     ids of nodes that may live: an index renew, leave, bury       pruned by
- * renew spotcraft:{w}:node:<id>          hash    address, state, load, pool           renew, leave, bury       the
- * lease spotcraft:{w}:gate:<id>          hash    the same of a gateway                renew, leave             the
- * lease spotcraft:{w}:buried:<id>        string  1: was buried, not again so soon     bury                     60 s
- *   spotcraft:{w}:cell:<i>,<j>       hash    owner, epoch, n (last batch);        claim, append, restore,  deleted by
- * release quarantined: <epoch>-<n> last put    transfer, trim there spotcraft:{w}:journal:<i>,<j>    stream  id
- * <epoch>-<n>, field batch          append, restore, trim    deleted by release spotcraft:{w}:dirty              set
- * <i>,<j> of journals not empty        append, restore, trim    for ever spotcraft:{w}:names              hash    nick
- * -> <gate> <session> x y z rx ry name_*                   until given up spotcraft:{w}:quarantine         stream cell,
- * epoch, n, batch                trim                     for ever spotcraft:{w}:events             channel Event
- * records                        publish                  -
+ *   key                            type     content                                 written by               lives
+ *   spotcraft:{w}:world            hash     cell_chunks, newest (schema),           join_world               for ever
+ *                                           schema (the oldest that may join)
+ *                                           run_id, generation, closed_until,       renew, claim
+ *                                           fresh_until, next_id                    renew, claim, ids
+ *   spotcraft:{w}:nodes            set      ids of nodes that may live: an index    renew, leave, bury       pruned by renew
+ *   spotcraft:{w}:node:<id>        hash     address, state, load, pool, instance    renew, leave, bury       the lease
+ *   spotcraft:{w}:gate:<id>        hash     the same of a gateway                   renew, leave             the lease
+ *   spotcraft:{w}:buried:<id>      string   1: was buried, not again so soon        bury                     60 s
+ *   spotcraft:{w}:cell:<i>,<j>     hash     owner, epoch, n (last batch);           claim, append, restore,  deleted by release
+ *                                           quarantined: <epoch>-<n> last put there transfer, trim
+ *   spotcraft:{w}:journal:<i>,<j>  stream   id <epoch>-<n>, field batch             append, restore, trim    deleted by release
+ *   spotcraft:{w}:dirty            set      <i>,<j> of journals not empty           append, restore, trim    for ever
+ *   spotcraft:{w}:names            hash     nick -> <gate> <session> x y z rx ry    name_*                   until given up
+ *   spotcraft:{w}:quarantine       stream   cell, epoch, n, batch                   trim                     for ever
+ *   spotcraft:{w}:events           channel  Event records                           publish                  -
  *
  * What an acknowledged edit survives is what Redis's own persistence survives: with appendfsync always even a power cut
- * of its machine, with everysec up to a second may be lost there, unless the cell's owner lives and restores it. Pure.
- */
+ * of its machine, with everysec up to a second may be lost there, unless the cell's owner lives and restores it. Pure. */
 /* clang-format on */
 #ifndef PROTO_REDIS_KEYS_H
 #define PROTO_REDIS_KEYS_H

@@ -1,6 +1,6 @@
 -- renew.lua - my lease, is this still the Redis that we knew, and who else lives.
 -- KEYS world, nodes, my lease   ARGV me, is_node, ttl_ms, address, state, load, pool, generation_known, id_high,
--- lease prefix of nodes, most members to tell
+-- lease prefix of nodes, most members to tell, instance
 -- answers existed, evicts, generation, closed_ms, then id, address, state, load, pool of each living node
 --
 -- Redis may have come back without data, or older. Three things show it:
@@ -36,7 +36,8 @@ if number(ARGV[9]) >= number(w[5] or 1) then
   redis.call('HSET', KEYS[1], 'next_id', text(number(ARGV[9]) + 1))
 end
 
-redis.call('HSET', KEYS[3], 'address', ARGV[4], 'state', ARGV[5], 'load', ARGV[6], 'pool', ARGV[7])
+redis.call('HSET', KEYS[3], 'address', ARGV[4], 'state', ARGV[5], 'load', ARGV[6], 'pool', ARGV[7],
+           'instance', ARGV[12])
 redis.call('PEXPIRE', KEYS[3], ARGV[3])
 if is_node then
   redis.call('SADD', KEYS[2], me)

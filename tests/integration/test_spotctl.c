@@ -117,7 +117,10 @@ static bool has(void *arg)
 
 static struct party *with_player(void **state, const char *name, unsigned nodes, struct bot **bot)
 {
-    struct cluster_conf conf = {.nodes = nodes, .gateways = 1, .node_args = {"--pool", "c7g.large/1a/spot", NULL}};
+    struct cluster_conf conf = {
+        .nodes = nodes,
+        .gateways = 1,
+        .node_args = {"--pool", "c7g.large/1a/spot", "--instance-id", "i-0f1e2d3c4b5a69788", NULL}};
     struct party *p = *state = party_new(name, &conf);
     assert_non_null(p);
     *bot = party_join(p, "", 1);
@@ -142,13 +145,14 @@ static void status_and_cells_show_who_has_what(void **state)
     const struct run *r = SPOTCTL(p, "status");
     assert_says(r, 0, id);
     assert_says(r, 0, "running");
-    assert_says(r, 0, "c7g.large/1a/spot");
+    assert_says(r, 0, "c7g.large/1a/spot            i-0f1e2d3c4b5a69788 ");
     assert_says(r, 0, "2 nodes, ");
     assert_says(r, 0, " 1 players");
 
     r = SPOTCTL(p, "--json", "status");
     snprintf(text, sizeof text, "{\"id\":\"%s\",", id);
     assert_says(r, 0, text);
+    assert_says(r, 0, "\"instance\":\"i-0f1e2d3c4b5a69788\"");
     assert_says(r, 0, "\"reachable\":true");
     assert_says(r, 0, "\"freeze_p99_us\":");
 
