@@ -229,10 +229,7 @@ bool moves_will_hold(const struct node *n)
     uint64_t left = HASH_COUNT(n->cells), time_left = deadline > now ? deadline - now : 0;
     if (!left)
         return true;
-    unsigned others;
-    struct coord_member *list = targets_list(n, &others);
-    free(list);
-    if (others < 2) /* one is this node */
+    if (!node_others_run(n))
         return false;
     if (elapsed < HOLDS_MS && elapsed < (deadline - n->leave_ms) / 4)
         return true;

@@ -79,7 +79,10 @@ void targets_neighbours(struct node *n, struct cell_pos at, uint64_t owners[NEIG
         struct sent_to *s;
         uint64_t id = cell_id(around[k]);
         HASH_FIND(hh, n->sent, &id, sizeof id, s);
-        owners[k] = o && o->out ? o->out->target : s ? s->node : 0;
+        if (o) /* it may have been sent away, and come back */
+            owners[k] = o->out ? o->out->target : o->in && o->in->follow_only ? o->in->source : 0;
+        else
+            owners[k] = s ? s->node : 0;
     }
 }
 
@@ -111,14 +114,14 @@ void targets_forget(struct node *n)
 
 /* ---- choosing ---- */
 
-bool targets_same_pool(const struct node *n, const struct coord_member *m)
+static bool same_pool(const struct node *n, const struct coord_member *m)
 {
     return n->set.pool[0] && strcmp(m->self.pool, n->set.pool) == 0;
 }
 
 static unsigned rank(const struct node *n, const struct owned *o, const struct coord_member *m)
 {
-    return (m->id != o->avoid ? 2u : 0u) + (targets_same_pool(n, m) ? 0u : 1u);
+    return (m->id != o->avoid ? 2u : 0u) + (same_pool(n, m) ? 0u : 1u);
 }
 
 uint64_t targets_choose(struct node *n, const struct owned *o, const struct coord_member *list, unsigned count)

@@ -19,6 +19,5 @@ void targets_neighbours(struct node *n, struct cell_pos at, uint64_t owners[NEIG
 void targets_remember(struct node *n, const struct owned *o, uint64_t node);
 void targets_full(struct node *n, uint64_t id); /* it refused for want of room */
 void targets_forget(struct node *n);            /* where cells went */
-bool targets_same_pool(const struct node *n, const struct coord_member *m);
 
 #endif

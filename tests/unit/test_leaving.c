@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "node/own/targets.h"
 #include "proto/base/log.h"
 #include "tests/lib/node_rig.h"
 
@@ -203,6 +204,39 @@ static void a_withdrawn_notice_calls_the_node_back(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* Where a cell was offered to is not where it is: its neighbours do not follow it there. */
+static void a_cell_that_was_not_taken_counts_as_here(void **state)
+{
+    struct node_rig *r = *state;
+    struct node *n = r->node[0].node;
+    r->kept = MSG_OFFER_ANSWER;
+    node_notice(n, NOTICE_TERMINATION, in_ms(r, NOTICE_MS));
+    node_rig_pass(r, 300);
+    uint64_t owners[NEIGHBOURS];
+    targets_neighbours(n, (struct cell_pos){1, 0}, owners);
+    assert_int_equal(owners[0], r->node[2].id); /* on its way */
+    node_notice_withdrawn(n, NOTICE_TERMINATION);
+    node_rig_pass(r, 2000);
+    assert_int_equal(cells_of(r, 0), CELLS);
+    targets_neighbours(n, (struct cell_pos){1, 0}, owners);
+    for (unsigned k = 0; k < NEIGHBOURS; k++)
+        assert_int_equal(owners[k], 0);
+}
+
+/* Having no room for a moment, a node runs all the same: whether the time will do must not change to and fro. */
+static void a_refusal_does_not_put_the_deadline_in_danger(void **state)
+{
+    struct node_rig *r = *state;
+    struct node *n = r->node[0].node;
+    r->kept = MSG_OFFER_ANSWER;
+    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_pass(r, 300);
+    assert_true(says(n, "\"will_hold\":true"));
+    targets_full(n, r->node[1].id);
+    targets_full(n, r->node[2].id);
+    assert_true(says(n, "\"will_hold\":true"));
+}
+
 /* A cell that nobody watches, and that is in the store, is worth no copy. */
 static void what_nobody_watches_is_released(void **state)
 {
@@ -325,6 +359,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_same_pool_is_better_than_none, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_takes_is_served_until_the_deadline, setup, teardown),
         cmocka_unit_test_setup_teardown(a_withdrawn_notice_calls_the_node_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_cell_that_was_not_taken_counts_as_here, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_refusal_does_not_put_the_deadline_in_danger, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_watches_is_released, setup, teardown),
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
