@@ -18,7 +18,7 @@ static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline
         log_info("node_state from=%s to=%s why=%s cells=%u deadline_ms=%lld", spot_phase_text(was),
                  spot_phase_text(s->phase), *s->why ? s->why : "-", HASH_COUNT(n->cells),
                  s->deadline_ms ? (long long)s->deadline_ms - (long long)node_now(n) : -1);
-        n->lease.next_ms = 0; /* the others are told at once */
+        lease_soon(&n->lease); /* the others are told at once */
     }
     if (s->phase == was && !leaves)
         return;
@@ -56,13 +56,13 @@ void node_checked(struct node *n)
 void node_set_pool(struct node *n, const char *pool)
 {
     snprintf(n->set.pool, sizeof n->set.pool, "%s", pool);
-    n->lease.next_ms = 0;
+    lease_soon(&n->lease);
 }
 
 void node_set_instance(struct node *n, const char *instance_id)
 {
     snprintf(n->set.instance, sizeof n->set.instance, "%s", instance_id);
-    n->lease.next_ms = 0;
+    lease_soon(&n->lease);
 }
 
 void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms)

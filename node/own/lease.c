@@ -25,14 +25,20 @@ void lease_init(struct lease *l, uint32_t ttl_ms)
     *l = (struct lease){.state = LEASE_NONE, .ttl_ms = ttl_ms};
 }
 
+void lease_soon(struct lease *l)
+{
+    l->soon = true;
+}
+
 bool lease_due(const struct lease *l, uint64_t now_ms)
 {
-    return !l->asking && now_ms >= l->next_ms;
+    return !l->asking && (l->soon || now_ms >= l->next_ms);
 }
 
 void lease_asked(struct lease *l, uint64_t now_ms)
 {
     l->asking = true;
+    l->soon = false;
     l->asked_ms = now_ms;
 }
 
@@ -51,7 +57,7 @@ bool lease_granted(struct lease *l, bool existed, uint64_t now_ms)
 
 void lease_failed(struct lease *l, uint64_t now_ms, uint32_t retry_ms)
 {
-    l->asking = false;
+    l->asking = l->soon = false; /* the next one tells everything */
     l->next_ms = now_ms + retry_ms;
 }
 

@@ -26,10 +26,13 @@ struct lease {
     uint64_t asked_ms;    /* when it left */
     uint64_t deadline_ms; /* the last grant counts from its request, so never longer than Redis's */
     uint64_t next_ms;     /* when to ask again */
+    bool soon;            /* there is news since the last request: the next one does not wait for its time */
     uint64_t claim_from_ms;
 };
 
 void lease_init(struct lease *l, uint32_t ttl_ms);
+/* What the renewal tells has changed: the next one goes at once, or as soon as the one on its way is answered. */
+void lease_soon(struct lease *l);
 /* Is it time to send a renewal? */
 bool lease_due(const struct lease *l, uint64_t now_ms);
 void lease_asked(struct lease *l, uint64_t now_ms);

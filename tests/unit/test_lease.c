@@ -84,6 +84,34 @@ static void a_lease_that_was_gone_means_a_check(void **state)
     assert_false(lease_granted(&l, true, 3000));
 }
 
+/* A notice, or the pool: others choose by it where cells go. */
+static void news_do_not_wait_for_the_next_renewal(void **state)
+{
+    (void)state;
+    struct lease l = held(1000);
+    lease_soon(&l);
+    assert_true(lease_due(&l, 1001));
+    lease_asked(&l, 1001);
+    lease_granted(&l, true, 1002);
+    assert_false(lease_due(&l, 2000)); /* told once */
+}
+
+static void news_that_come_while_a_renewal_is_on_its_way_follow_it(void **state)
+{
+    (void)state;
+    struct lease l = held(1000);
+    lease_asked(&l, 2000);
+    lease_soon(&l);
+    assert_false(lease_due(&l, 2001)); /* one at a time */
+    lease_granted(&l, true, 2005);
+    assert_true(lease_due(&l, 2005));
+    lease_asked(&l, 2005);
+    lease_soon(&l);
+    lease_failed(&l, 2010, 200); /* no sooner than any other */
+    assert_false(lease_due(&l, 2209));
+    assert_true(lease_due(&l, 2210));
+}
+
 int main(void)
 {
     alarm(60);
@@ -94,6 +122,8 @@ int main(void)
         cmocka_unit_test(it_is_renewed_every_third_and_again_soon_after_a_failure),
         cmocka_unit_test(who_was_overdue_claims_nothing_for_one_lease),
         cmocka_unit_test(a_lease_that_was_gone_means_a_check),
+        cmocka_unit_test(news_do_not_wait_for_the_next_renewal),
+        cmocka_unit_test(news_that_come_while_a_renewal_is_on_its_way_follow_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
