@@ -99,6 +99,37 @@ export const cluster = () => parse(read('ops/aws/cluster.yaml'));
 export const groups = (c) => [...c.managedNodeGroups, ...c.nodeGroups];
 export const capacities = (c) => new Set(groups(c).map((g) => g.labels?.['spotcraft/capacity']).filter((l) => l));
 
+// What the autoscaler looks for by the chart's autoDiscovery.clusterName. EKS itself tags managed groups, nobody the others.
+function discoveryTags() {
+    const name = parse(read('ops/aws/cluster-autoscaler-values.yaml')).autoDiscovery.clusterName;
+    return { 'k8s.io/cluster-autoscaler/enabled': 'true', [`k8s.io/cluster-autoscaler/${name}`]: 'owned' };
+}
+
+// Pods that are spread over zones strictly need groups of one zone each, in every zone, and never empty: the autoscaler takes all of a
+// group's machines to be in the same zone, and the scheduler knows only zones that have a machine.
+function strictZones(c, eks) {
+    const errors = [];
+    for (const d of eks.filter((x) => x.kind === 'Deployment')) {
+        const pod = d.spec.template.spec;
+        if (!pod.topologySpreadConstraints?.some((t) => t.topologyKey === 'topology.kubernetes.io/zone' && t.whenUnsatisfiable === 'DoNotSchedule'))
+            continue;
+        const wanted = pod.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms
+            .flatMap((t) => t.matchExpressions).filter((e) => e.key === 'spotcraft/capacity').flatMap((e) => e.values);
+        const its = groups(c).filter((g) => wanted.includes(g.labels?.['spotcraft/capacity']));
+        for (const g of its) {
+            if ((g.availabilityZones ?? c.availabilityZones).length !== 1)
+                errors.push(`cluster.yaml: ${g.name}: pods of ${d.metadata.name} are spread over zones strictly, and the group is in several`);
+            if (!g.minSize)
+                errors.push(`cluster.yaml: ${g.name}: an empty group's zone is none to spread over`);
+        }
+        const covered = new Set(its.flatMap((g) => g.availabilityZones ?? []));
+        for (const zone of c.availabilityZones)
+            if (!covered.has(zone))
+                errors.push(`cluster.yaml: no group of its own for pods of ${d.metadata.name} in ${zone}`);
+    }
+    return errors;
+}
+
 // What of the cluster the rest relies on.
 export function checkCluster(c, eks) {
     const errors = [];
@@ -107,6 +138,11 @@ export function checkCluster(c, eks) {
     for (const b of blocks)
         if (b !== c.vpc.cidr)
             errors.push(`overlays/eks lets ${b} in or out, and the cluster's network is ${c.vpc.cidr}`);
+    errors.push(...strictZones(c, eks));
+    for (const g of c.nodeGroups)
+        for (const [key, value] of Object.entries(discoveryTags()))
+            if (g.tags?.[key] !== value)
+                errors.push(`cluster.yaml: ${g.name}: the autoscaler does not find a group without the tag ${key}: ${value}`);
     for (const g of groups(c)) {
         const label = g.labels?.['spotcraft/capacity'], taint = g.taints?.find((t) => t.key === 'spotcraft/capacity');
         if (label && (taint?.value !== label || taint?.effect !== 'NoSchedule'))

@@ -1,6 +1,6 @@
 // breakages.mjs - what the checks are there to find, one mistake each, made in copies of the objects. Each has a name, what the
 // check must say, and how to run it.
-import { checkCluster, checkPriorities, checkTemplate, cluster, template } from './aws.mjs';
+import { checkCluster, checkPriorities, checkTemplate, cluster, groups, template } from './aws.mjs';
 import { read } from './build.mjs';
 import { checks, machines, one } from './cluster.mjs';
 import { checkAlerts, checkDashboard, checkRules } from './monitoring.mjs';
@@ -13,6 +13,9 @@ const changed = (docs, change) => {
     change(copy);
     return copy;
 };
+
+const group = (c, name) => groups(c).find((g) => g.name === name);
+const inCluster = (change) => changed(cluster(), change);
 
 export function breakages({ eks, karpenter, dev, loose }) {
     const doc = (docs, kind, name) => one(docs, kind, name);
@@ -81,6 +84,22 @@ export function breakages({ eks, karpenter, dev, loose }) {
         {
             what: 'a network other than the one that policies let in', expect: /and the cluster's network is 10\.43/,
             run: () => checkCluster({ ...cluster(), vpc: { cidr: '10.43.0.0/16' } }, eks),
+        },
+        {
+            what: 'a group that the autoscaler does not find', expect: /spot-any: the autoscaler does not find .*cluster-autoscaler\/enabled/,
+            run: () => checkCluster(inCluster((c) => { delete group(c, 'spot-any').tags['k8s.io/cluster-autoscaler/enabled']; }), eks),
+        },
+        {
+            what: 'a group that is tagged for another cluster', expect: /fallback: the autoscaler does not find .*cluster-autoscaler\/spotcraft/,
+            run: () => checkCluster(inCluster((c) => { group(c, 'fallback').tags = { ...group(c, 'fallback').tags, 'k8s.io/cluster-autoscaler/spotcraft': 'shared' }; }), eks),
+        },
+        {
+            what: 'one group over three zones for pods that are spread over zones strictly', expect: /gateways-a: .* and the group is in several/,
+            run: () => checkCluster(inCluster((c) => { delete group(c, 'gateways-a').availabilityZones; }), eks),
+        },
+        {
+            what: 'a zone without machines for gateways', expect: /no group of its own for pods of gateway in eu-central-1c/,
+            run: () => checkCluster(inCluster((c) => { c.managedNodeGroups = c.managedNodeGroups.filter((g) => g.name !== 'gateways-c'); }), eks),
         },
         {
             what: 'a group without a place in the autoscaler\'s order', expect: /node group gpu has no place/,
