@@ -3,10 +3,10 @@
  *
  * Leaving: the most visited first, so many at a time, each copied while it is served and flipped as soon as its copy is
  * whole: a cell that is gone is safe, and waiting for the other copies would not make it safer. What others follow
- * already is only flipped. A cell that nobody watches and that the store has whole is released instead: nobody waits
- * for it, and its copy would be a burden elsewhere. What must wait for its turn waits; what nobody takes is served on.
- * The deadline's second half is reserve: rows go to the store without waiting, and a moment before its end the rest is
- * released.
+ * already is only flipped. A cell that nobody watched for two seconds and that the store has whole is released instead:
+ * nobody waits for it, and its copy would be a burden elsewhere. What must wait for its turn waits; what nobody takes
+ * is served on. The deadline's second half is reserve: rows go to the store without waiting, and a moment before its
+ * end the rest is released.
  *
  * At risk: the coldest first, since the hottest have followers (follow.c), and the hint may come to nothing.
  *
@@ -33,7 +33,8 @@ enum {
     REST_MS = 1000,
     RELEASE_MS = 2000, /* before the deadline, and for each cell: no more handoffs, but releases */
     RELEASE_CELL_MS = 5,
-    HOLDS_MS = 3000 /* without any progress for so long the deadline is in danger */
+    UNWATCHED_MS = 2000, /* a cell that just came is nobody's for a moment: its gateways follow it */
+    HOLDS_MS = 3000      /* without any progress for so long the deadline is in danger */
 };
 
 /* ---- one round ---- */
@@ -117,6 +118,11 @@ static bool watched(const struct owned *o)
     return o->n_subs || o->n_waiting || players_count(o->players);
 }
 
+static bool unwatched_long(const struct node *n, const struct owned *o)
+{
+    return !watched(o) && node_now(n) - o->idle_from_ms >= UNWATCHED_MS;
+}
+
 static bool store_has_all(const struct owned *o)
 {
     return !o->n_kept && !o->open && !o->in_flight && !cell_dirty(o->cell);
@@ -166,7 +172,7 @@ static void send_away(struct round *r, struct owned *o)
 {
     struct node *n = r->node;
     bool room = r->going < LEAVING_AT_ONCE && r->rows < LEAVING_ROWS;
-    if (!watched(o) && store_has_all(o)) {
+    if (unwatched_long(n, o) && store_has_all(o)) {
         if (r->releasing < RELEASES_AT_ONCE)
             release(r, o, "nobody watches it");
     } else if (!room || o->handoff_retry_ms > node_now(n)) {

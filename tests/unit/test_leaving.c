@@ -240,18 +240,39 @@ static void a_refusal_does_not_put_the_deadline_in_danger(void **state)
 /* A cell that nobody watches, and that is in the store, is worth no copy. */
 static void what_nobody_watches_is_released(void **state)
 {
-    struct node_rig *r = *state;
-    unsigned zero = 0;
+    struct node_settings s = short_quiet();
+    struct node_rig *r = *state = node_rig_new_with(&s, 1); /* the others come later: nothing is balanced */
     struct cell_pos quiet = {0, 0};
     struct msg m = {.kind = MSG_UNSUBSCRIBE};
+    for (int32_t k = 0; k < CELLS; k++)
+        assert_true(node_rig_enter(r, (struct cell_pos){k, 0}, 0));
     m.unsubscribe.cells = &quiet;
     m.unsubscribe.n = 1;
     node_rig_say(r, 0, &m);
-    node_rig_pass(r, 10);
+    node_rig_pass(r, 1000);
     assert_int_equal(node_rig_owned(r, 0, quiet)->n_subs, 0);
+    node_rig_start(r, 1);
+    node_rig_pass(r, 1100);
+    assert_int_equal(served(r), CELLS);
     node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
-    assert_true(node_rig_until(r, has_left, &zero, 5000, "the cells to go"));
+    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     assert_int_equal(r->sent[MSG_COPY_END], CELLS - 1);
+}
+
+/* Its gateways come after it, within moments: it goes on as it came, and not by way of the store. */
+static void a_cell_that_just_came_is_no_unwatched_one(void **state)
+{
+    struct node_rig *r = *state;
+    struct cell_pos at = {0, 0};
+    node_rig_part(r, NRIG_GATE, 1, 1000);
+    assert_true(node_rig_offer(r, 0, 1, at, false));
+    assert_true(node_rig_until_serving(r, 1, at));
+    assert_int_equal(node_rig_owned(r, 1, at)->n_subs, 0);
+    node_notice(r->node[1].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    assert_true(node_rig_until_serving(r, 2, at));
+    assert_int_equal(node_rig_owned(r, 2, at)->epoch, 3); /* nobody claimed */
+    assert_int_equal(r->sent[MSG_COMMIT], 2);
+    assert_true(node_rig_check(r));
 }
 
 /* ---- at risk ---- */
@@ -361,7 +382,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_withdrawn_notice_calls_the_node_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cell_that_was_not_taken_counts_as_here, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_does_not_put_the_deadline_in_danger, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_nobody_watches_is_released, setup, teardown),
+        cmocka_unit_test_teardown(what_nobody_watches_is_released, teardown),
+        cmocka_unit_test_setup_teardown(a_cell_that_just_came_is_no_unwatched_one, setup, teardown),
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
         cmocka_unit_test_teardown(copies_are_kept_until_their_turn_comes, teardown),
