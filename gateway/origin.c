@@ -11,7 +11,7 @@
 
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
-#include "proto/wire/proxy.h"
+#include "proto/base/proxy.h"
 
 enum { IPV6_NET_BYTES = 8 };
 

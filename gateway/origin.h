@@ -1,6 +1,6 @@
 /* origin.h - where players come from: the address behind the proxies in front of us, and how many share one.
  *
- * Each proxy that is told to puts a header (proto/wire/proxy.h) in front of what it passes on, so the one nearest to us
+ * Each proxy that is told to puts a header (proto/base/proxy.h) in front of what it passes on, so the one nearest to us
  * stands first and the one nearest to the player last: with n proxies of ours the n-th header has the player's address.
  * A header behind that would be the player's own invention: it is refused, or everybody could choose his address. A
  * header that says LOCAL ends the chain: the proxy before it speaks for itself, mostly to check our health.

@@ -17,6 +17,7 @@
 #include "proto/base/log.h"
 #include "proto/base/mem.h"
 #include "proto/base/metrics.h"
+#include "proto/base/proxy.h"
 
 enum {
     CONNS_MAX = 64,
@@ -32,6 +33,7 @@ struct conn {
     struct admin_http *http;
     struct bufferevent *bev;
     struct event *deadline;
+    bool begun; /* a PROXY header was looked for */
     bool answered;
     bool eof;       /* the peer sends no more, but may still read */
     size_t drained; /* bytes read since the answer */
@@ -215,6 +217,26 @@ static bool head_complete(struct evbuffer *in)
     return evbuffer_search(in, "\r\n\r\n", 4, NULL).pos >= 0 || evbuffer_search(in, "\n\n", 2, NULL).pos >= 0;
 }
 
+/* False: more bytes must come first, or the request was answered. */
+static bool past_proxy_header(struct conn *c, struct evbuffer *in)
+{
+    size_t len = evbuffer_get_length(in), used = 0;
+    if (c->begun || len == 0)
+        return true;
+    len = len < PROXY_MAX ? len : PROXY_MAX;
+    struct proxy_header header;
+    const char *why = NULL;
+    enum err e = proxy_parse(evbuffer_pullup(in, (ev_ssize_t)len), len, &header, &used, &why);
+    if (e == ERR_AGAIN)
+        return false;
+    c->begun = true;
+    if (e == ERR_OK)
+        evbuffer_drain(in, used);
+    else if (e != ERR_NOT_FOUND)
+        answer_text(c, 400, false, why);
+    return !c->answered;
+}
+
 static void on_read(struct bufferevent *bev, void *arg)
 {
     struct conn *c = arg;
@@ -229,8 +251,11 @@ static void on_read(struct bufferevent *bev, void *arg)
     }
     char line[HEAD_BYTES_MAX];
     char *method, *path;
-    bool has_line = first_line(in, line);
-    if (has_line && head_complete(in)) {
+    bool ready = past_proxy_header(c, in), has_line = ready && first_line(in, line);
+    if (!ready) {
+        if (!c->answered)
+            return;
+    } else if (has_line && head_complete(in)) {
         handle(c, line);
     } else if (evbuffer_get_length(in) >= HEAD_BYTES_MAX) {
         answer_text(c, 431, false, "more than 8 KiB before the end of the headers");

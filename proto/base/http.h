@@ -6,8 +6,10 @@
  * GET and HEAD, one request a connection, answered and closed. A connection
  * lives 10 seconds at most, whatever it does; its headers may have 8 KiB; there
  * are 64 at most, and when one more comes the oldest goes, so that a probe gets
- * through however many others hang. Anything else is told why not. One thread,
- * the loop's. */
+ * through however many others hang. A PROXY header (version 2) in front of the
+ * request is skipped: a load balancer that sends them to players sends them with
+ * its health checks, too, and nothing here depends on who asks. Anything else is
+ * told why not. One thread, the loop's. */
 #ifndef PROTO_BASE_HTTP_H
 #define PROTO_BASE_HTTP_H
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "proto/wire/proxy.h"
+#include "proto/base/proxy.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 

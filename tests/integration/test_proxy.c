@@ -1,7 +1,7 @@
 /* Gateways behind a real load balancer that speaks the PROXY protocol: HAProxy, in the roles that an NLB has.
  *
  *   "edge"   checks with the header on the players' port       players --> edge --> gateway0, gateway1
- *   "nlb"    checks /readyz on the admin port                  players --> nlb --> gateway0, gateway1
+ *   "nlb"    checks /readyz on the admin port, with the header players --> nlb --> gateway0, gateway1
  *   "outer"  passes on to "inner", both send headers           players --> outer --> inner --> gateways
  *
  * Each connects from a loopback address of its own, so that the gateways' logs tell whose address they believed. */
@@ -50,7 +50,7 @@ static void write_servers(FILE *f, struct cluster *c, bool http)
         fprintf(f, "  server g%u 127.0.0.1:%u send-proxy-v2 proxy-v2-options crc32c,unique-id check", i,
                 c->gateway[i].listen_port);
         if (http)
-            fprintf(f, " port %u inter 100 fall 2 rise 1\n", c->gateway[i].admin_port);
+            fprintf(f, " check-send-proxy port %u inter 100 fall 2 rise 1\n", c->gateway[i].admin_port);
         else
             fprintf(f, " check-send-proxy inter 200\n");
     }

@@ -189,13 +189,41 @@ static void garbage_is_refused(void **state)
                                       "GET /healthz HTTP/2.0\r\n",
                                       "GET healthz HTTP/1.1\r\n",
                                       "GET /healthz HTTP/1.1 \r\n",
-                                      "\r\n\r\n",
+                                      "\r\n\r\n\r\n",
                                       "\x16\x03\x01\x02 tls\n",
                                       "V,1\nA,,\n"};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_memory_equal(ask(bad[i]), "HTTP/1.1 400 ", 13);
     exchange_on(dial(), "GET /healthz HTTP/1.1\0\r\n\r\n", 27);
     assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
+}
+
+/* A load balancer that says who its players are says it of its health checks, too. */
+static void a_proxy_header_is_skipped(void **state)
+{
+    enum { HEADER = 28, AT_VERSION = 12 };
+    static const char check[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x05\x0a\0\0\x09\x9c\x40\x0f\xf0"
+                                "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
+    (void)state;
+    exchange_on(dial(), check, sizeof check - 1);
+    assert_memory_equal(reply, "HTTP/1.1 200 ", 13);
+    int fd = dial();
+    for (size_t i = 0; i + 2 < sizeof check; i++) {
+        assert_int_equal(send(fd, check + i, 1, 0), 1);
+        event_base_loop(base, EVLOOP_NONBLOCK);
+    }
+    exchange_on(fd, check + sizeof check - 2, 1);
+    assert_memory_equal(reply, "HTTP/1.1 200 ", 13);
+    char twice[HEADER + sizeof check], broken[sizeof check];
+    memcpy(twice, check, HEADER);
+    memcpy(twice + HEADER, check, sizeof check);
+    exchange_on(dial(), twice, sizeof twice - 1);
+    assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
+    memcpy(broken, check, sizeof check);
+    broken[AT_VERSION] = 0x31;
+    exchange_on(dial(), broken, sizeof broken - 1);
+    assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
+    assert_non_null(strstr(reply, "version"));
 }
 
 static void huge_headers_are_refused(void **state)
@@ -352,6 +380,7 @@ int main(void)
         TEST(head_is_get_without_the_body),
         TEST(anything_else_is_told_why_not),
         TEST(garbage_is_refused),
+        TEST(a_proxy_header_is_skipped),
         TEST(huge_headers_are_refused),
         TEST(an_endless_body_is_cut_off),
         TEST(a_request_may_come_byte_by_byte),

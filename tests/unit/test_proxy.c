@@ -13,7 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "proto/wire/proxy.h"
+#include "proto/base/proxy.h"
 
 /* As HAProxy sent it for a connection from 172.19.0.1:42578. */
 static const uint8_t from_haproxy[] = {0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49,

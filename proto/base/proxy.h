@@ -5,8 +5,8 @@
  * Pure: bytes in, the player's address out. Everything is bounded and checked before it is believed: signature,
  * version, command, family, lengths, the bounds of every TLV, and the CRC32C where one was sent. TLVs that mean nothing
  * here are skipped. Version 1 (a line of text) is not taken, and said so. */
-#ifndef PROTO_WIRE_PROXY_H
-#define PROTO_WIRE_PROXY_H
+#ifndef PROTO_BASE_PROXY_H
+#define PROTO_BASE_PROXY_H
 
 #include <stdbool.h>
 #include <stddef.h>

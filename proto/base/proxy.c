@@ -1,4 +1,4 @@
-#include "proto/wire/proxy.h"
+#include "proto/base/proxy.h"
 
 #include <netinet/in.h>
 #include <string.h>
