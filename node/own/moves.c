@@ -88,6 +88,29 @@ static bool offer(struct round *r, struct owned *o, uint64_t target)
     return true;
 }
 
+/* Its follower becomes its owner. */
+static void flip(struct round *r, struct owned *o, struct coord_member *m)
+{
+    m->self.load += load_cell(r->node, o);
+    targets_remember(r->node, o, m->id);
+    r->going++;
+    r->rows += cell_rows(o->cell);
+    handoff_promote_to(r->node, o);
+}
+
+/* To that node, which may follow it already. */
+static bool give(struct round *r, struct owned *o, uint64_t target)
+{
+    struct coord_member *m = listed(r, target);
+    if (m && o->out && o->out->target == target) {
+        flip(r, o, m);
+        return true;
+    }
+    if (o->out)
+        handoff_abort(r->node, o, "the cell goes to another node");
+    return offer(r, o, target);
+}
+
 /* ---- leaving ---- */
 
 static int by_visitors(const void *a, const void *b)
@@ -158,14 +181,11 @@ static void release(struct round *r, struct owned *o, const char *why)
 /* A follower has it already, if that one still takes part. */
 static void promote(struct round *r, struct owned *o)
 {
-    if (!listed(r, o->out->target)) {
+    struct coord_member *m = listed(r, o->out->target);
+    if (m)
+        flip(r, o, m);
+    else
         handoff_abort(r->node, o, "the follower does not run");
-        return;
-    }
-    targets_remember(r->node, o, o->out->target);
-    r->going++;
-    r->rows += cell_rows(o->cell);
-    handoff_promote_to(r->node, o);
 }
 
 static void send_away(struct round *r, struct owned *o)
@@ -316,9 +336,7 @@ void moves_balance(struct node *n)
         struct owned *o = edge_cell(n, b.target, b.load);
         if (!o && !any)
             o = edge_cell(n, b.target, b.one_max);
-        if (o && o->out)
-            handoff_abort(n, o, "the cell moves for balance");
-        if (!o || !offer(&r, o, b.target))
+        if (!o || !give(&r, o, b.target))
             break;
         uint32_t weight = load_cell(n, o);
         b.load -= weight < b.load ? weight : b.load;

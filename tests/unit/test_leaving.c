@@ -329,6 +329,23 @@ static void copies_are_kept_until_their_turn_comes(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* What balances goes where its copy is. */
+static void a_cell_that_balances_is_not_copied_twice(void **state)
+{
+    struct node_settings s = short_quiet();
+    s.followers_rows = 1 << 18;
+    struct node_rig *r = *state = node_rig_new_with(&s, 2);
+    for (int32_t k = 0; k < CELLS; k++)
+        assert_true(node_rig_enter(r, (struct cell_pos){k, 0}, 0));
+    unsigned all = CELLS;
+    assert_true(node_rig_until(r, are_followed, &all, 2000, "copies of all cells"));
+    node_rig_pass(r, 10000);
+    assert_in_range(cells_of(r, 1), 2, CELLS);
+    assert_int_equal(r->sent[MSG_COMMIT], cells_of(r, 1));
+    assert_int_equal(r->sent[MSG_ABORT], 0); /* no copy was given up for another */
+    assert_true(node_rig_check(r));
+}
+
 static void at_risk_nothing_new_is_taken_where_others_could(void **state)
 {
     struct node_rig *r = *state;
@@ -387,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
         cmocka_unit_test_teardown(copies_are_kept_until_their_turn_comes, teardown),
+        cmocka_unit_test_teardown(a_cell_that_balances_is_not_copied_twice, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
     };
