@@ -62,6 +62,14 @@ export function breakages({ eks, karpenter, dev, loose }) {
             run: () => sums(read('ops/k8s/README.md'), values(changed(eks, (d) => { one(d, 'Deployment', 'node').spec.template.spec.terminationGracePeriodSeconds = 130; }), karpenter)),
         },
         {
+            what: 'no machine for the new gateways of a rollout', expect: /`2 \* gateways_max \/ zones <= zone_machines` does not hold/,
+            run: () => sums(read('ops/k8s/README.md'), values(eks, karpenter, inCluster((c) => { group(c, 'gateways-b').maxSize = 8; }))),
+        },
+        {
+            what: 'queues of stuck players that do not fit into a gateway', expect: /stuck_kib <= gateway_kib` does not hold/,
+            run: () => sums(read('ops/k8s/README.md'), values(changed(eks, (d) => { variable(d, 'gateway', 'SPOTCRAFT_OUT_HARD_BYTES').value = '16777216'; }), karpenter)),
+        },
+        {
             what: 'a number in the table that is old', expect: /is 2 \+ 1 \+ 115 <= 120 and not/,
             run: () => sums(read('ops/k8s/README.md').replace('`2 + 1 + 115 <= 120`', '`2 + 1 + 110 <= 120`'), values(eks, karpenter)),
         },

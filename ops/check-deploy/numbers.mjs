@@ -1,6 +1,7 @@
 // numbers.mjs - the sums of ops/k8s/README.md, with the numbers that the manifests have. A row of its table is an inequality in
 // names and the same in numbers: the first must hold, and the second must be what the first comes to.
 import { parse } from 'yaml';
+import { cluster, groups } from './aws.mjs';
 import { balancer, environment, one } from './cluster.mjs';
 import { read } from './build.mjs';
 import { settingsWith } from './programs.mjs';
@@ -12,8 +13,14 @@ const seconds = (text) => {
 const scaleIn = (h) => h.spec.behavior.scaleDown.policies[0].periodSeconds;
 const players = (h) => Number(h.spec.metrics.find((m) => m.pods?.metric.name === 'spotcraft_players').pods.target.averageValue);
 
-// eks, karpenter: objects of the two overlays.
-export function values(eks, karpenter) {
+const KIB = { Ki: 1, Mi: 1024, Gi: 1024 * 1024 };
+const kib = (quantity) => {
+    const m = String(quantity).match(/^(\d+)(Ki|Mi|Gi)$/);
+    return m ? Number(m[1]) * KIB[m[2]] : NaN;
+};
+
+// eks, karpenter: objects of the two overlays; c: the cluster.
+export function values(eks, karpenter, c = cluster()) {
     const pod = (name) => one(eks, 'Deployment', name).spec.template.spec;
     const container = (name) => pod(name).containers[0];
     const settings = (name) => settingsWith(name, environment(eks, container(name))).settings ?? {};
@@ -23,7 +30,9 @@ export function values(eks, karpenter) {
     const check = (what) => Number(get(`healthcheck-${what}`));
     const hpa = (name) => one(eks, 'HorizontalPodAutoscaler', name);
     const autoscaler = parse(read('ops/aws/cluster-autoscaler-values.yaml')).extraArgs;
-    const groups = parse(read('ops/aws/asg.yaml'), { logLevel: 'silent' }).Parameters;
+    const hooks = parse(read('ops/aws/asg.yaml'), { logLevel: 'silent' }).Parameters;
+    const gateways = groups(c).filter((g) => g.labels?.['spotcraft/capacity'] === 'on-demand');
+    const cpus = (name) => Number(one(karpenter, 'NodePool', name).spec.limits.cpu);
     const bought = (name) => seconds(one(karpenter, 'NodePool', name).spec.template.spec.terminationGracePeriod);
     return {
         notice: 120, // of EC2
@@ -52,15 +61,28 @@ export function values(eks, karpenter) {
         lb_deregistration: Number(group['deregistration_delay.timeout_seconds']),
         lb_idle: Number(listener['tcp.idle_timeout.seconds']),
         gateways_min: hpa('gateway').spec.minReplicas,
+        gateways_max: hpa('gateway').spec.maxReplicas,
+        gateways_surge: Number(one(eks, 'Deployment', 'gateway').spec.strategy.rollingUpdate.maxSurge),
+        nodes_max: hpa('node').spec.maxReplicas,
+        zones: c.availabilityZones.length,
+        zone_machines: Math.min(...gateways.map((g) => g.maxSize)), // one gateway fits on a machine
+        spot_machines: groups(c).filter((g) => g.labels?.['spotcraft/capacity'] === 'spot').reduce((n, g) => n + g.maxSize, 0),
+        machine_cpus: 2,
         gateway_players: players(hpa('gateway')),
         node_scale_in: scaleIn(hpa('node')),
         gateway_scale_in: scaleIn(hpa('gateway')),
         node_progress: one(eks, 'Deployment', 'node').spec.progressDeadlineSeconds,
         ca_grace: Number(autoscaler['max-graceful-termination-sec']),
         ca_provision: seconds(autoscaler['max-node-provision-time']),
-        hook: Number(groups.SpotHookSeconds.Default),
+        hook: Number(hooks.SpotHookSeconds.Default),
         karpenter_spot: bought('spotcraft-spot'),
         karpenter_gateways: bought('spotcraft-gateways'),
+        karpenter_spot_cpus: cpus('spotcraft-spot'),
+        karpenter_gateways_cpus: cpus('spotcraft-gateways'),
+        gateway_kib: kib(container('gateway').resources.limits.memory),
+        slow_kib: Number(gateway.out_soft_bytes) / 1024,
+        stuck_kib: Number(gateway.out_hard_bytes) / 1024,
+        one_address: Number(gateway.address_sessions_max),
     };
 }
 
