@@ -240,7 +240,7 @@ static const char *begin(struct node *n, struct owned *o, uint64_t target)
         return NULL;
     }
     if (o->out)
-        handoff_abort(n, o, "moved by hand to another node");
+        handoff_cancel(n, o, "moved by hand to another node");
     return handoff_offer(n, o, target, false) ? NULL : "the cell is being written back to Redis";
 }
 

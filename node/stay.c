@@ -28,6 +28,7 @@ static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline
     }
     HASH_ITER (hh, n->cells, o, next) {
         o->handoff_tries = 0;
+        o->avoid = 0;
         bool may_be_ours = o->in && o->in->ready;
         bool copy = o->in && !may_be_ours;
         if (leaves && o->state < OWN_SERVING && !may_be_ours)

@@ -73,7 +73,7 @@ void follow_tick(struct node *n)
         rows += cell_rows(o->cell) + CELL_ROWS;
         bool wanted = rows <= (is_follower(o) ? most + most / SLACK : most) && o->n_subs;
         if (is_follower(o) && (!wanted || !is_listed(list, n_list, o->out->target))) {
-            handoff_abort(n, o, wanted ? "the follower does not run" : "followed no more");
+            handoff_cancel(n, o, wanted ? "the follower does not run" : "followed no more");
         } else if (wanted && !o->out && copying < AT_ONCE && o->handoff_retry_ms <= now) {
             uint64_t target = targets_choose(n, o, list, n_list);
             copying += target && handoff_offer(n, o, target, true);

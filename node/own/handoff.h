@@ -75,7 +75,10 @@ bool handoff_offer(struct node *n, struct owned *o, uint64_t target, bool follow
 void handoff_promote_to(struct node *n, struct owned *o);
 void handoff_committed(struct node *n, struct owned *o, const struct batch *b); /* tell the follower */
 void handoff_stored(struct node *n, struct owned *o, uint64_t rev);
+/* The target failed: for a moment the cell is not offered, and then elsewhere. */
 void handoff_abort(struct node *n, struct owned *o, const char *why);
+/* It ends for our own reasons: nothing speaks against the target. */
+void handoff_cancel(struct node *n, struct owned *o, const char *why);
 void handoff_source_msg(struct node *n, struct gate_link *l, const struct msg *m);
 void handoff_source_tick(struct node *n, struct owned *o);
 void handoff_pump(struct node *n);                      /* sends the transfers that are ready, and what waited */

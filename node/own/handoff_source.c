@@ -135,17 +135,22 @@ static void end(struct node *n, struct owned *o, const char *result, const char 
     thaw(n, o);
 }
 
-void handoff_abort(struct node *n, struct owned *o, const char *why)
+void handoff_cancel(struct node *n, struct owned *o, const char *why)
 {
     struct msg m = message(o, MSG_ABORT);
     m.handoff.reason = why;
     log_info("handoff_aborted cell=%d,%d target=%016llx phase=%s reason=\"%s\"", o->at.i, o->at.j,
              (unsigned long long)o->out->target, phase_name[o->out->phase], why);
     node_send(n, o->out->link, &m);
+    end(n, o, "result=\"aborted\"", why);
+}
+
+void handoff_abort(struct node *n, struct owned *o, const char *why)
+{
     o->avoid = o->out->target;
     o->handoff_retry_ms = node_later(n, OFFER_MS);
     o->handoff_tries++;
-    end(n, o, "result=\"aborted\"", why);
+    handoff_cancel(n, o, why);
 }
 
 /* ---- copying ---- */
@@ -344,7 +349,7 @@ static void answered(struct node *n, struct owned *o, const struct coord_cell *c
     if (c->answer == CELL_TAKEN || theirs) {
         moved(n, o);
     } else if (c->answer == CELL_BEHIND) {
-        handoff_abort(n, o, "redis went back");
+        handoff_cancel(n, o, "redis went back");
         keep_behind(n, o);
     } else {
         claim_drop(n, o, c->owner, c->owner_epoch, 0, "transfer_refused");
@@ -524,13 +529,18 @@ void handoff_source_tick(struct node *n, struct owned *o)
         return;
     }
     if (o->restoring) {
-        handoff_abort(n, o, "redis went back");
+        handoff_cancel(n, o, "redis went back");
         return;
     }
     if (out->phase == OUT_COPYING && !out->on_way) /* it waits for room: the target owes nothing */
         out->since_ms = node_now(n);
     if (limit_ms[out->phase] && node_now(n) - out->since_ms >= limit_ms[out->phase]) {
-        handoff_abort(n, o, "no answer");
+        if (out->phase == OUT_FREEZING) { /* Redis owes it */
+            o->handoff_retry_ms = node_later(n, OFFER_MS);
+            handoff_cancel(n, o, "the last append is not answered");
+        } else {
+            handoff_abort(n, o, "no answer");
+        }
         return;
     }
     advance(n, o);

@@ -107,7 +107,7 @@ static bool give(struct round *r, struct owned *o, uint64_t target)
         return true;
     }
     if (o->out)
-        handoff_abort(r->node, o, "the cell goes to another node");
+        handoff_cancel(r->node, o, "the cell goes to another node");
     return offer(r, o, target);
 }
 
@@ -173,7 +173,7 @@ bool moves_in_reserve(const struct node *n)
 static void release(struct round *r, struct owned *o, const char *why)
 {
     if (o->out)
-        handoff_abort(r->node, o, why);
+        handoff_cancel(r->node, o, why);
     flush_release(r->node, o);
     r->releasing++;
 }
@@ -185,7 +185,7 @@ static void promote(struct round *r, struct owned *o)
     if (m)
         flip(r, o, m);
     else
-        handoff_abort(r->node, o, "the follower does not run");
+        handoff_cancel(r->node, o, "the follower does not run");
 }
 
 static void send_away(struct round *r, struct owned *o)

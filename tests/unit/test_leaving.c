@@ -329,6 +329,61 @@ static void copies_are_kept_until_their_turn_comes(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* A copy that is given up for want of use says nothing against the node that had it. */
+static void a_copy_that_is_not_needed_puts_nobody_in_the_wrong(void **state)
+{
+    struct node_rig *r = *state;
+    struct node *n = r->node[0].node;
+    node_notice(n, NOTICE_REBALANCE, 0);
+    node_rig_pass(r, 1500);
+    assert_true(followed_of(r, 0) > 0);
+    node_notice_withdrawn(n, NOTICE_REBALANCE);
+    n->follow_ms = 0;
+    node_rig_pass(r, 20);
+    assert_int_equal(followed_of(r, 0), 0);
+    for (const struct owned *o = n->cells; o; o = o->hh.next) {
+        assert_int_equal(o->avoid, 0);
+        assert_int_equal(o->handoff_tries, 0);
+        assert_true(o->handoff_retry_ms <= r->now_ms);
+    }
+}
+
+/* Redis owes the answer for which a frozen cell waits. */
+static void a_slow_redis_puts_no_target_in_the_wrong(void **state)
+{
+    struct node_rig *r = *state;
+    struct cell_pos at = {3, 0};
+    r->node[0].redis[COORD_APPEND] = FATE_KEPT;
+    node_rig_edit(r, at);
+    node_rig_pass(r, 10);
+    assert_true(node_rig_offer(r, 0, 2, at, false));
+    assert_true(node_rig_until_phase(r, 0, at, OUT_FREEZING));
+    node_rig_pass(r, 1100);
+    struct owned *o = node_rig_owned(r, 0, at);
+    assert_null(o->out);
+    assert_int_equal(o->avoid, 0);
+    assert_true(o->handoff_retry_ms > r->now_ms);
+    assert_true(node_rig_check(r));
+}
+
+/* A target that failed once, long ago, may be the only one in another pool. */
+static void who_leaves_begins_without_grudges(void **state)
+{
+    struct node_rig *r = *state;
+    struct node *n = r->node[0].node;
+    struct cell_pos at = {3, 0};
+    r->kept = MSG_OFFER_ANSWER;
+    assert_true(node_rig_offer(r, 0, 2, at, false));
+    node_rig_pass(r, 1100);
+    assert_int_equal(node_rig_owned(r, 0, at)->avoid, r->node[2].id);
+    r->kept = 0;
+    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    assert_int_equal(node_rig_owned(r, 0, at)->avoid, 0);
+    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
+    node_rig_pass(r, 100);
+    assert_int_equal(cells_of(r, 2), CELLS);
+}
+
 /* What balances goes where its copy is. */
 static void a_cell_that_balances_is_not_copied_twice(void **state)
 {
@@ -404,6 +459,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
         cmocka_unit_test_teardown(copies_are_kept_until_their_turn_comes, teardown),
+        cmocka_unit_test_setup_teardown(a_copy_that_is_not_needed_puts_nobody_in_the_wrong, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_slow_redis_puts_no_target_in_the_wrong, setup, teardown),
+        cmocka_unit_test_setup_teardown(who_leaves_begins_without_grudges, setup, teardown),
         cmocka_unit_test_teardown(a_cell_that_balances_is_not_copied_twice, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
