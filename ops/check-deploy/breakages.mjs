@@ -1,6 +1,6 @@
 // breakages.mjs - what the checks are there to find, one mistake each, made in copies of the objects. Each has a name, what the
 // check must say, and how to run it.
-import { checkCluster, checkPriorities, checkTemplate, cluster, groups, template } from './aws.mjs';
+import { capacities, checkCluster, checkPriorities, checkTemplate, cluster, groups, template } from './aws.mjs';
 import { read } from './build.mjs';
 import { checks, machines, one } from './cluster.mjs';
 import { checkAlerts, checkDashboard, checkRules } from './monitoring.mjs';
@@ -56,6 +56,13 @@ export function breakages({ eks, karpenter, dev, loose }) {
         {
             what: 'nodes that ask for machines that nobody has', expect: /there are none/,
             run: () => machines(eks, new Set(['on-demand', 'fallback'])),
+        },
+        {
+            what: 'a lost machine whose pod is waited for', expect: /node: a pod on a machine that is unreachable is replaced after 300 s/,
+            run: () => machines(changed(eks, (d) => {
+                const pod = one(d, 'Deployment', 'node').spec.template.spec;
+                pod.tolerations = pod.tolerations.filter((t) => t.key !== 'node.kubernetes.io/unreachable');
+            }), capacities(cluster())),
         },
         {
             what: 'a grace period that does not fit into the notice', expect: /node_grace <= notice` does not hold/,

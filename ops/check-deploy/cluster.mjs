@@ -252,6 +252,11 @@ export function machines(docs, capacities) {
         const tolerated = (pod.tolerations ?? []).filter((t) => t.key === 'spotcraft/capacity').map((t) => t.value);
         if (!wanted.length)
             errors.push(`${name}: asks for no kind of machine`);
+        for (const lost of ['not-ready', 'unreachable']) {
+            const t = pod.tolerations?.find((x) => x.key === `node.kubernetes.io/${lost}` && x.effect === 'NoExecute');
+            if (!(t?.tolerationSeconds <= 60))
+                errors.push(`${name}: a pod on a machine that is ${lost} is replaced after ${t?.tolerationSeconds ?? 300} s only`);
+        }
         for (const w of wanted) {
             if (!capacities.has(w))
                 errors.push(`${name}: asks for machines labelled spotcraft/capacity=${w}, and there are none`);
