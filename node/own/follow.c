@@ -32,15 +32,6 @@ static bool is_follower(const struct owned *o)
     return o->out && o->out->follow_only;
 }
 
-static bool is_listed(const struct coord_member *list, unsigned n, uint64_t id)
-{
-    for (unsigned k = 0; k < n; k++) {
-        if (list[k].id == id)
-            return true;
-    }
-    return false;
-}
-
 void follow_count(const struct node *n, unsigned *cells, uint64_t *rows)
 {
     *cells = 0;
@@ -72,7 +63,7 @@ void follow_tick(struct node *n)
         struct owned *o = cells[k];
         rows += cell_rows(o->cell) + CELL_ROWS;
         bool wanted = rows <= (is_follower(o) ? most + most / SLACK : most) && o->n_subs;
-        if (is_follower(o) && (!wanted || !is_listed(list, n_list, o->out->target))) {
+        if (is_follower(o) && (!wanted || !targets_runs(n, o->out->target))) {
             handoff_cancel(n, o, wanted ? "the follower does not run" : "followed no more");
         } else if (wanted && !o->out && copying < AT_ONCE && o->handoff_retry_ms <= now) {
             uint64_t target = targets_choose(n, o, list, n_list);

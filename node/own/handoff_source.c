@@ -14,6 +14,7 @@
 
 enum {
     OFFER_MS = 1000,  /* for an answer to the offer */
+    FULL_MS = 1000,   /* before another copy is offered, where there was no memory for it */
     SILENT_MS = 3000, /* for a sign of life while copying */
     FREEZE_MS = 1000, /* for the last append; then the cell is served on */
     READY_MS = 500,   /* for ready after final */
@@ -446,12 +447,13 @@ static void on_offer_answer(struct node *n, struct owned *o, enum offer_answer a
     if (o->out->phase != OUT_OFFERED)
         return;
     if (a != OFFER_ACCEPTED) {
-        if (a == OFFER_FULL)
-            targets_full(n, o->out->target);
-        else
+        bool no_copies = a == OFFER_FULL && o->out->follow_only; /* it may have room for cells all the same */
+        if (a != OFFER_FULL)
             o->handoff_tries++;
+        else if (!no_copies)
+            targets_full(n, o->out->target);
         o->avoid = o->out->target;
-        o->handoff_retry_ms = node_later(n, RETRY_MS);
+        o->handoff_retry_ms = node_later(n, no_copies ? FULL_MS : RETRY_MS);
         end(n, o, "result=\"refused\"", refused(a));
         return;
     }

@@ -61,6 +61,16 @@ struct coord_member *targets_list(const struct node *n, unsigned *count)
     return list;
 }
 
+bool targets_runs(const struct node *n, uint64_t id)
+{
+    const struct neighbour *b = neighbour_of(n, id);
+    for (unsigned k = 0; k < n->n_members; k++) {
+        if (n->members[k].id == id)
+            return n->members[k].self.state == NODE_RUNNING && b && b->link;
+    }
+    return false;
+}
+
 void targets_full(struct node *n, uint64_t id)
 {
     struct neighbour *b = neighbour_of(n, id);

@@ -11,6 +11,7 @@
 /* Who runs, is linked and has room, with its load as far as we know; and this node itself, whatever its state. The
  * caller frees it. */
 struct coord_member *targets_list(const struct node *n, unsigned *count);
+bool targets_runs(const struct node *n, uint64_t id); /* and is linked; it may have no room */
 /* The best of the list for this cell, without this node; 0: there is none. */
 uint64_t targets_choose(struct node *n, const struct owned *o, const struct coord_member *list, unsigned count);
 /* What we know of a cell's neighbours: here and on their way, or gone where we sent them. */

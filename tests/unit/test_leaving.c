@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <event2/buffer.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -348,6 +349,43 @@ static void a_copy_that_is_not_needed_puts_nobody_in_the_wrong(void **state)
     }
 }
 
+static bool is_offered(struct node_rig *r, void *arg)
+{
+    struct owned *o = node_rig_owned(r, 0, *(struct cell_pos *)arg);
+    return o->out && o->out->phase == OUT_OFFERED;
+}
+
+/* Memory for copies is not room for cells: who has no more of the one keeps the copies that it has, and takes cells. */
+static void a_node_that_keeps_no_more_copies_takes_cells(void **state)
+{
+    enum { COPIES = 8 };
+    struct node_rig *r = *state = followed_cells(COPIES);
+    struct node *n = r->node[0].node;
+    struct cell_pos at = {50, 0};
+    assert_true(node_rig_enter(r, at, 0));
+    r->kept = MSG_OFFER_ANSWER;
+    assert_true(node_rig_until(r, is_offered, &at, 2000, "an offer"));
+    struct owned *o = node_rig_owned(r, 0, at);
+    struct msg m = {.kind = MSG_OFFER_ANSWER};
+    m.handoff.no = o->out->no;
+    m.handoff.answer = OFFER_FULL;
+    assert_int_equal(o->out->target, r->node[2].id);
+    node_net_events.msg(n, o->out->link, &m);
+    assert_null(o->out);
+    assert_true(o->handoff_retry_ms >= r->now_ms + 500);
+    node_rig_pass(r, 400);
+    unsigned count, found = 0;
+    struct coord_member *list = targets_list(n, &count);
+    for (unsigned k = 0; k < count; k++)
+        found += list[k].id == r->node[2].id;
+    free(list);
+    assert_int_equal(found, 1);
+    assert_int_equal(followed_of(r, 0), COPIES);
+    targets_full(n, r->node[2].id); /* no room for cells: the copies are there all the same */
+    node_rig_pass(r, 400);
+    assert_int_equal(followed_of(r, 0), COPIES);
+}
+
 /* Redis owes the answer for which a frozen cell waits. */
 static void a_slow_redis_puts_no_target_in_the_wrong(void **state)
 {
@@ -462,6 +500,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_copy_that_is_not_needed_puts_nobody_in_the_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_redis_puts_no_target_in_the_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(who_leaves_begins_without_grudges, setup, teardown),
+        cmocka_unit_test_teardown(a_node_that_keeps_no_more_copies_takes_cells, teardown),
         cmocka_unit_test_teardown(a_cell_that_balances_is_not_copied_twice, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
