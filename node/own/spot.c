@@ -76,18 +76,17 @@ void spot_started(struct spot *s, uint64_t now_ms)
     follow(s, now_ms);
 }
 
-bool spot_told(struct spot *s, enum notice_kind kind, uint64_t deadline_unix_ms, uint64_t unix_ms, uint64_t now_ms)
+bool spot_told(struct spot *s, enum notice_kind kind, uint64_t told_unix_ms, uint64_t unix_ms, uint64_t now_ms)
 {
     struct spot_notice *t = &s->notices[kind];
     bool first = !t->stands;
-    bool again = kind == NOTICE_REBALANCE && t->spent && deadline_unix_ms != t->told_ms;
     bool binding = !first && means_leaving(s, kind, now_ms);
-    uint64_t left = deadline_unix_ms > unix_ms ? deadline_unix_ms - unix_ms : DEFAULT_MS;
-    bool news = first || again;
-    if (!first && t->told_ms == deadline_unix_ms)
+    uint64_t left = told_unix_ms > unix_ms ? told_unix_ms - unix_ms : DEFAULT_MS;
+    bool news = first || kind == NOTICE_REBALANCE;
+    if (!first && t->told_ms == told_unix_ms)
         return false;
     t->stands = true;
-    t->told_ms = deadline_unix_ms;
+    t->told_ms = told_unix_ms;
     if (news) {
         t->from_ms = now_ms;
         t->spent = false;

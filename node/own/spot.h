@@ -13,7 +13,8 @@
  *
  * - Of several deadlines the earliest counts. One that is read later than before changes nothing; an earlier one does.
  * A deadline in the past or none means: two minutes from when it was first read.
- * - A rebalance recommendation is over after quiet_ms in which nothing followed; the same one does not count again.
+ * - A rebalance recommendation is over after quiet_ms in which nothing followed; the same one does not count again,
+ * another one, made at another time, does, and the quiet time begins anew.
  * - A scheduled maintenance means leaving once it is nearer than maintenance_ms; until then it may be moved.
  * - A withdrawn notice is forgotten: a node that is leaving for nothing else runs again with the cells that it still
  * has. What is irrevocable is SIGTERM, and being empty: the lease may be gone already.
@@ -34,7 +35,7 @@ struct spot_notice {
     bool stands;          /* told, and not withdrawn */
     bool spent;           /* rebalance: its quiet time passed */
     uint64_t told_ms;     /* wall clock, as read last; 0: not said */
-    uint64_t from_ms;     /* when it was read first */
+    uint64_t from_ms;     /* rebalance: when this one was read first */
     uint64_t deadline_ms; /* 0: none (rebalance) */
 };
 
@@ -52,8 +53,9 @@ struct spot {
 
 void spot_init(struct spot *s, uint32_t quiet_ms, uint32_t maintenance_ms, uint64_t now_ms);
 void spot_started(struct spot *s, uint64_t now_ms);
-/* deadline_unix_ms 0: not said. True when this is news: a notice that did not stand, or a nearer deadline. */
-bool spot_told(struct spot *s, enum notice_kind kind, uint64_t deadline_unix_ms, uint64_t unix_ms, uint64_t now_ms);
+/* told_unix_ms: its deadline, of a recommendation when it was made; 0: not said. True when this is news: a notice that
+ * did not stand, a nearer deadline, another recommendation. */
+bool spot_told(struct spot *s, enum notice_kind kind, uint64_t told_unix_ms, uint64_t unix_ms, uint64_t now_ms);
 bool spot_withdrawn(struct spot *s, enum notice_kind kind, uint64_t now_ms); /* false: it did not stand */
 void spot_stop(struct spot *s, uint64_t deadline_ms, uint64_t now_ms);
 void spot_drain(struct spot *s, bool on, uint64_t now_ms);

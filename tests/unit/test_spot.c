@@ -64,15 +64,21 @@ static const struct course courses[] = {
       {1, TOLD, NOTICE_INTERRUPTION, 80, SPOT_LEAVING, 80, "interruption"},
       {2, GONE, NOTICE_INTERRUPTION, 0, SPOT_LEAVING, 100, "lifecycle"},
       {3, GONE, NOTICE_LIFECYCLE, 0, SPOT_RUNNING, NONE, ""}}},
-    {"at risk until nothing followed for long enough; the same hint does not count again",
-     {{0, TOLD, NOTICE_REBALANCE, 0, SPOT_AT_RISK, NONE, "rebalance"},
-      {1000, TOLD, NOTICE_REBALANCE, 1, SPOT_AT_RISK, NONE, "rebalance"},
+    {"at risk until nothing followed for long enough; the same hint does not count again, another one does",
+     {{0, TOLD, NOTICE_REBALANCE, -1, SPOT_AT_RISK, NONE, "rebalance"},
+      {1000, TOLD, NOTICE_REBALANCE, -1, SPOT_AT_RISK, NONE, "rebalance"},
       {1799, TIME, 0, 0, SPOT_AT_RISK, NONE, "rebalance"},
       {1800, TIME, 0, 0, SPOT_RUNNING, NONE, ""},
-      {1900, TOLD, NOTICE_REBALANCE, 1, SPOT_RUNNING, NONE, ""},
-      {2000, TOLD, NOTICE_REBALANCE, 2000, SPOT_AT_RISK, NONE, "rebalance"},
-      {2001, GONE, NOTICE_REBALANCE, 0, SPOT_RUNNING, NONE, ""},
-      {2002, TOLD, NOTICE_REBALANCE, 2000, SPOT_AT_RISK, NONE, "rebalance"}}},
+      {1900, TOLD, NOTICE_REBALANCE, -1, SPOT_RUNNING, NONE, ""},
+      {20000, TOLD, NOTICE_REBALANCE, 19997, SPOT_AT_RISK, NONE, "rebalance"},
+      {20001, GONE, NOTICE_REBALANCE, 0, SPOT_RUNNING, NONE, ""},
+      {20002, TOLD, NOTICE_REBALANCE, 19997, SPOT_AT_RISK, NONE, "rebalance"}}},
+    {"another hint while at risk: something followed, and the quiet time begins anew",
+     {{0, TOLD, NOTICE_REBALANCE, -1, SPOT_AT_RISK, NONE, "rebalance"},
+      {1500, TOLD, NOTICE_REBALANCE, 1497, SPOT_AT_RISK, NONE, "rebalance"},
+      {1600, TOLD, NOTICE_REBALANCE, 1497, SPOT_AT_RISK, NONE, "rebalance"},
+      {3299, TIME, 0, 0, SPOT_AT_RISK, NONE, "rebalance"},
+      {3300, TIME, 0, 0, SPOT_RUNNING, NONE, ""}}},
     {"an interruption follows the hint, and is withdrawn: at risk still",
      {{0, TOLD, NOTICE_REBALANCE, 0, SPOT_AT_RISK, NONE, "rebalance"},
       {5, TOLD, NOTICE_INTERRUPTION, 125, SPOT_LEAVING, 125, "interruption"},
@@ -180,6 +186,9 @@ static void only_news_are_news(void **state)
     for (int k = 1; k < 1000; k++)
         assert_false(spot_told(&s, NOTICE_INTERRUPTION, wall(100), wall(k), mono(k)));
     assert_true(spot_told(&s, NOTICE_INTERRUPTION, wall(1050), wall(1000), mono(1000)) == false);
+    assert_true(spot_told(&s, NOTICE_REBALANCE, wall(999), wall(1000), mono(1000)));
+    assert_false(spot_told(&s, NOTICE_REBALANCE, wall(999), wall(1001), mono(1001)));
+    assert_true(spot_told(&s, NOTICE_REBALANCE, wall(1002), wall(1005), mono(1005)));
     assert_true(spot_withdrawn(&s, NOTICE_INTERRUPTION, mono(1001)));
     assert_false(spot_withdrawn(&s, NOTICE_INTERRUPTION, mono(1002)));
 }
