@@ -20,12 +20,13 @@
 /*   look:  [token] -> path -> path -> ... -> judged, and the next one planned
  *
  * A look reads, one after the other, every path that is due. A path that fails while others answer is left out for a
- * while of its own; a look that brings nothing at all puts off the next look instead. Both grow to ten seconds at most,
- * and one good answer ends them. A token that is refused is replaced within the look, once. */
+ * while of its own; a look that brings nothing at all puts off the next look instead. Both grow to ten seconds at most
+ * (half a minute where there seems to be no metadata at all), and one good answer ends them. A token that is refused is
+ * replaced within the look, once. */
 
 enum {
     SLOWEST_MS = 8000,      /* +- 25 %: the longest that trouble puts anything off */
-    NO_METADATA_MS = 30000, /* a machine that seems to have none is asked again this often */
+    NO_METADATA_MS = 30000, /* the same where there seems to be none */
     V1_MS = 300000,         /* version 1 is believed in for so long, then version 2 is tried again */
     BLIND_MS = 15000,       /* no answer of a path for so long (or five polls) is told as blindness */
     TOKEN_MAX = 512,
@@ -82,7 +83,7 @@ struct imds {
     unsigned empty_looks;
     enum imds_error why; /* the first failure of this look */
     bool why_set;
-    struct trouble blind, token_trouble;
+    struct trouble blind, token_trouble, v1;
     uint64_t asked_unix_ms; /* when the last request left */
 };
 
@@ -143,14 +144,14 @@ static const char *hint(enum imds_error e)
     }
 }
 
-/* Put off, doubling with each failure, never beyond some ten seconds and never below the usual pace. */
-static uint64_t put_off_ms(struct imds *w, unsigned fails)
+/* Put off, doubling with each failure, never much beyond the slowest pace and never below the usual one. */
+static uint64_t put_off_ms(struct imds *w, unsigned fails, uint64_t slowest_ms)
 {
     uint64_t ms = w->conf.poll_ms;
-    while (fails-- && ms < SLOWEST_MS)
+    while (fails-- && ms < slowest_ms)
         ms *= 2;
-    if (ms > SLOWEST_MS)
-        ms = SLOWEST_MS;
+    if (ms > slowest_ms)
+        ms = slowest_ms;
     ms = rng_jitter(&w->rng, ms);
     return ms > w->conf.poll_ms ? ms : w->conf.poll_ms;
 }
@@ -172,19 +173,20 @@ static void tell_checked(struct imds *w)
         w->conf.ops->checked(w->conf.arg);
 }
 
-/* A machine that never answered at the usual address has no metadata: nothing is wrong then. */
+/* A machine that never answered at the usual address, where nobody said that it should, has no metadata: nothing is
+ * wrong then. */
 static bool seems_absent(const struct imds *w)
 {
     return !w->any_reached && !w->at.chosen;
 }
 
-static void tell_empty_look(struct imds *w)
+static void tell_empty_look(struct imds *w, uint64_t now)
 {
+    if (!trouble_begins(&w->blind, w->why, now))
+        return;
     if (seems_absent(w)) {
-        if (trouble_begins(&w->blind, w->why))
-            log_info("no_metadata host=%s reason=%s retry_s=%d", w->at.host, imds_error_name(w->why),
-                     NO_METADATA_MS / 1000);
-    } else if (trouble_begins(&w->blind, w->why)) {
+        log_info("no_metadata host=%s reason=%s", w->at.host, imds_error_name(w->why));
+    } else {
         log_warn("metadata_blind host=%s port=%u reason=%s%s", w->at.host, w->at.port, imds_error_name(w->why),
                  hint(w->why));
     }
@@ -196,8 +198,8 @@ static void judge_paths(struct imds *w, uint64_t now)
         struct path *p = &w->path[i];
         if (!p->failed)
             continue;
-        p->due_ms = w->look_ms + put_off_ms(w, ++p->fails);
-        if (trouble_begins(&p->trouble, p->why))
+        p->due_ms = w->look_ms + put_off_ms(w, ++p->fails, SLOWEST_MS);
+        if (trouble_begins(&p->trouble, p->why, now))
             log_warn("metadata_path_fails path=%s reason=%s", paths[i], imds_error_name(p->why));
     }
     if (trouble_ends(&w->blind, now))
@@ -212,9 +214,9 @@ static void look_end(struct imds *w)
         judge_paths(w, now);
         wait = w->conf.poll_ms;
     } else {
+        tell_empty_look(w, now);
+        wait = put_off_ms(w, w->empty_looks, seems_absent(w) ? NO_METADATA_MS : SLOWEST_MS);
         w->empty_looks++;
-        tell_empty_look(w);
-        wait = seems_absent(w) ? rng_jitter(&w->rng, NO_METADATA_MS) : put_off_ms(w, w->empty_looks);
     }
     uint64_t due = w->look_ms + wait;
     after_ms(w->next_look, due > now ? due - now : 0);
@@ -310,6 +312,8 @@ static bool take_token(struct imds *w, const struct imds_answer *a)
     metric_add(w->metrics.tokens, 1);
     if (trouble_ends(&w->token_trouble, now))
         log_info("metadata_token_renewed");
+    if (trouble_ends(&w->v1, now))
+        log_info("metadata_v1_over");
     return true;
 }
 
@@ -326,16 +330,17 @@ static void on_token(struct imds *w, const struct imds_answer *a)
         e = IMDS_ERR_NO_TOKENS;
     if (a->result == IMDS_UNANSWERED && !w->token[0])
         e = IMDS_ERR_HOP_LIMIT;
-    if (refused && w->conf.v1) {
-        log_info("metadata_v1 reason=%s", imds_error_name(e));
-        w->token[0] = '\0';
-        w->v1_until_ms = clock_mono_ms() + V1_MS;
+    uint64_t now = clock_mono_ms();
+    if (refused && w->conf.v1 && !w->token[0]) {
+        w->v1_until_ms = now + V1_MS;
+        if (trouble_begins(&w->v1, e, now))
+            log_info("metadata_v1 reason=%s", imds_error_name(e));
     } else {
         failed(w, e);
     }
     if (w->token[0]) { /* it lasts a while yet: the looks must not wait for a new one each time */
-        w->renew_ms = w->look_ms + put_off_ms(w, 2);
-        if (trouble_begins(&w->token_trouble, e))
+        w->renew_ms = w->look_ms + put_off_ms(w, 2, SLOWEST_MS);
+        if (trouble_begins(&w->token_trouble, e, now))
             log_warn("metadata_token_fails reason=%s", imds_error_name(e));
     }
     go_on(w);

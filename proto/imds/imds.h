@@ -4,7 +4,9 @@
  * once who the machine is. Speaks version 2 (a session token, renewed before it ends); version 1 only where that is
  * allowed and version 2 is refused. Whatever the service does - errors, silence, endless or broken answers - costs one
  * path of one look at most timeout_ms, is counted in spotcraft_imds_*, told in the log when it begins and when it ends,
- * and slows the looks down to one in ten seconds at most. A machine without metadata is told as that, once.
+ * and slows the looks down to one in ten seconds at most. Where nothing was ever reached at the usual address, and
+ * nobody named one, there seems to be no metadata: that is told, once, is no trouble, and slows them to one in forty
+ * seconds.
  *
  * It decides nothing: it tells what it read, each notice once, however often it is read. Owned by main; used on the
  * loop thread; imds_free() is not for use inside its callbacks. */
@@ -34,8 +36,9 @@ struct imds_identity {
 
 /* Each may be NULL. */
 struct imds_ops {
-    /* New, or its deadline came nearer. deadline_unix_ms: by this machine's clock; 0: not said. */
-    void (*notice)(void *arg, enum notice_kind kind, uint64_t deadline_unix_ms, const char *detail);
+    /* New, or its deadline came nearer; a rebalance recommendation: new, or another one. unix_ms, by this machine's
+     * clock: the deadline, 0: not said; of a recommendation, which has none, when it was made. */
+    void (*notice)(void *arg, enum notice_kind kind, uint64_t unix_ms, const char *detail);
     void (*withdrawn)(void *arg, enum notice_kind kind);
     void (*identity)(void *arg, const struct imds_identity *id); /* once */
     /* Once: all paths were read, or there is no metadata here, or it does not answer within timeout_ms. May come before

@@ -217,19 +217,16 @@ static enum err parse_termination(const char *body, size_t len, struct reading *
 {
     struct reading r = {.detail = "terminate"};
     r.there = imds_parse_time(body, len, &r.at_ms);
-    if (!r.there)
-        r.detail[0] = '\0';
-    *out = r;
+    *out = r.there ? r : (struct reading){.vague = true};
     return ERR_OK;
 }
 
 static enum err parse_rebalance(const char *body, size_t len, struct reading *out)
 {
     struct reading r = {.there = true};
-    uint64_t noticed;
     char text[48];
     struct json v = is_object(body, len);
-    if (!time_of(v, "noticeTime", imds_parse_time, &noticed)) /* when it was told, not when anything happens */
+    if (!time_of(v, "noticeTime", imds_parse_time, &r.at_ms)) /* when it was told, not when anything happens */
         return ERR_BAD;
     snprintf(r.detail, sizeof r.detail, "noticed=%s", json_text(json_get(v, "noticeTime"), text, sizeof text));
     *out = r;
@@ -269,22 +266,29 @@ static bool is_over(struct json event)
     return strncasecmp(text, "[Completed]", 11) == 0 || strncasecmp(text, "[Canceled]", 10) == 0;
 }
 
-static enum err parse_event(struct json event, struct reading *nearest)
+static bool ended_before(uint64_t at_ms, uint64_t until_ms, uint64_t over_ms)
+{
+    return (until_ms > at_ms ? until_ms : at_ms) < over_ms;
+}
+
+static enum err parse_event(struct json event, uint64_t over_ms, struct reading *nearest)
 {
     char code[40], id[40];
-    uint64_t at;
+    uint64_t at, until;
     if (*event.at != '{')
         return ERR_BAD;
     if (is_over(event))
         return ERR_OK;
     if (!time_of(event, "NotBefore", imds_parse_date, &at))
         return ERR_BAD;
-    if (nearest->there && at >= nearest->at_ms)
+    if (!time_of(event, "NotAfter", imds_parse_date, &until))
+        until = 0;
+    bool over = ended_before(at, until, over_ms), its = ended_before(nearest->at_ms, nearest->until_ms, over_ms);
+    if (nearest->there && (over == its ? at >= nearest->at_ms : over))
         return ERR_OK;
     nearest->there = true;
     nearest->at_ms = at;
-    if (!time_of(event, "NotAfter", imds_parse_date, &nearest->until_ms))
-        nearest->until_ms = 0;
+    nearest->until_ms = until;
     snprintf(nearest->detail, sizeof nearest->detail, "%s id=%s", json_text(json_get(event, "Code"), code, sizeof code),
              json_text(json_get(event, "EventId"), id, sizeof id));
     return ERR_OK;
@@ -292,7 +296,7 @@ static enum err parse_event(struct json event, struct reading *nearest)
 
 /* An array; a service that tells one event without the brackets is understood too. An event that is not understood
  * does not hide another that is. */
-static enum err parse_maintenance(const char *body, size_t len, struct reading *out)
+static enum err parse_maintenance(const char *body, size_t len, uint64_t over_ms, struct reading *out)
 {
     struct json v, event = {NULL, NULL};
     struct reading r = {.there = false};
@@ -300,16 +304,16 @@ static enum err parse_maintenance(const char *body, size_t len, struct reading *
     if (!json_check(body, len, &v) || (*v.at != '[' && *v.at != '{'))
         return ERR_BAD;
     if (*v.at == '{')
-        bad = parse_event(v, &r) != ERR_OK;
+        bad = parse_event(v, over_ms, &r) != ERR_OK;
     while (json_next(v, &event))
-        bad = parse_event(event, &r) != ERR_OK || bad;
+        bad = parse_event(event, over_ms, &r) != ERR_OK || bad;
     if (bad && !r.there)
         return ERR_BAD;
     *out = r;
     return ERR_OK;
 }
 
-enum err imds_parse_notice(enum notice_kind kind, const char *body, size_t len, struct reading *out)
+enum err imds_parse_notice(enum notice_kind kind, const char *body, size_t len, uint64_t over_ms, struct reading *out)
 {
     switch (kind) {
     case NOTICE_REBALANCE:
@@ -321,7 +325,7 @@ enum err imds_parse_notice(enum notice_kind kind, const char *body, size_t len, 
     case NOTICE_LIFECYCLE:
         return parse_lifecycle(body, len, out);
     case NOTICE_MAINTENANCE:
-        return parse_maintenance(body, len, out);
+        return parse_maintenance(body, len, over_ms, out);
     case NOTICES:
         break;
     }

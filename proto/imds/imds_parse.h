@@ -17,14 +17,16 @@ enum { READING_DETAIL_MAX = 95 };
 
 struct reading {
     bool there;                          /* false: no such notice now */
+    bool vague;                          /* not there, as far as one can tell from what is no answer otherwise */
     bool at_once;                        /* it begins now, whatever at_ms says: hibernation has no two minutes */
-    uint64_t at_ms;                      /* when it happens; 0: not said */
+    uint64_t at_ms;                      /* when it happens, or was recommended; 0: not said */
     uint64_t until_ms;                   /* maintenance: it may happen until then; 0: not said */
     char detail[READING_DETAIL_MAX + 1]; /* printable: "terminate", "instance-retirement id=instance-event-0d59" */
 };
 
-/* The body of a 200 for that kind's path. Maintenance: the nearest event that is not over. ERR_BAD, ERR_OK. */
-enum err imds_parse_notice(enum notice_kind kind, const char *body, size_t len, struct reading *out);
+/* The body of a 200 for that kind's path. Maintenance: the nearest event that is not over; one whose time ended before
+ * over_ms, as it was not carried out, only where there is no other. ERR_BAD, ERR_OK. */
+enum err imds_parse_notice(enum notice_kind kind, const char *body, size_t len, uint64_t over_ms, struct reading *out);
 
 /* "2017-09-18T08:22:00Z", with a fraction or an offset if need be. */
 bool imds_parse_time(const char *text, size_t len, uint64_t *ms);

@@ -38,6 +38,22 @@ static unsigned there(struct seen *s, uint64_t deadline, uint64_t now)
     return SEEN_SLIDES;
 }
 
+/* made: by the service's clock, as only its own times are compared. */
+static unsigned recommended(struct seen *s, uint64_t made, uint64_t now)
+{
+    if (!s->told || (made == s->other_ms && made != s->made_ms && now >= s->since_ms + SEEN_STEADY_MS)) {
+        *s = (struct seen){.told = true, .first_ms = s->first_ms, .made_ms = made, .other_ms = made, .since_ms = now};
+        return SEEN_NOTICE;
+    }
+    if (made == s->other_ms)
+        return 0;
+    bool slides = !s->slides && s->other_ms != s->made_ms && made != s->made_ms; /* on and on, never steady */
+    s->slides = s->slides || slides;
+    s->other_ms = made;
+    s->since_ms = now;
+    return slides ? SEEN_SLIDES : 0;
+}
+
 /* Until its time it is planned; between NotBefore and NotAfter it may come at any moment. */
 static unsigned maintenance(struct seen *s, uint64_t at, uint64_t until, uint64_t now, uint32_t near_ms)
 {
@@ -57,6 +73,8 @@ unsigned seen_reading(struct seen *s, enum notice_kind kind, const struct readin
         return gone(s);
     if (!s->first_ms)
         s->first_ms = now_ms;
+    if (kind == NOTICE_REBALANCE)
+        return recommended(s, r->at_ms, now_ms);
     uint64_t at = r->at_ms ? local(r->at_ms, ahead_by_ms) : 0;
     if (kind == NOTICE_MAINTENANCE)
         return maintenance(s, at, r->until_ms ? local(r->until_ms, ahead_by_ms) : 0, now_ms, maintenance_ms);

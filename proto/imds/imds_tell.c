@@ -27,22 +27,30 @@ void tell_date(struct imds_tell *t, const char *date, uint64_t asked_unix_ms)
     int64_t least = (int64_t)theirs - (int64_t)clock_unix_ms();
     int64_t most = (int64_t)theirs + 999 - (int64_t)asked_unix_ms;
     int64_t ahead = least < SKEW_MS && most > -SKEW_MS ? 0 : most;
-    if (llabs(ahead - t->ahead_ms) < SKEW_STEP_MS)
-        return;
-    t->ahead_ms = ahead;
-    metric_set(t->metrics->skew, (double)ahead / 1e3);
-    if (ahead && trouble_begins(&t->skewed, 0))
-        log_warn("metadata_clock_differs ahead_s=%lld used=theirs", (long long)ahead / 1000);
-    else if (!ahead && trouble_ends(&t->skewed, clock_mono_ms()))
+    if (llabs(ahead - t->ahead_ms) >= SKEW_STEP_MS) {
+        t->ahead_ms = ahead;
+        metric_set(t->metrics->skew, (double)ahead / 1e3);
+    }
+    uint64_t now = clock_mono_ms();
+    if (t->ahead_ms && trouble_begins(&t->skewed, 0, now))
+        log_warn("metadata_clock_differs ahead_s=%lld used=theirs", (long long)t->ahead_ms / 1000);
+    else if (!t->ahead_ms && trouble_ends(&t->skewed, now))
         log_info("metadata_clock_agrees");
 }
 
 /* ---- notices ---- */
 
-static void tell_news(struct imds_tell *t, enum notice_kind k, const struct reading *r)
+/* What the callback is told: the deadline, of a recommendation when it was made. */
+static uint64_t time_of(const struct imds_tell *t, enum notice_kind k)
+{
+    const struct seen *s = &t->seen[k];
+    int64_t made = (int64_t)s->made_ms - t->ahead_ms;
+    return k != NOTICE_REBALANCE ? s->deadline_ms : made > 0 ? (uint64_t)made : 0;
+}
+
+static void tell_news(struct imds_tell *t, enum notice_kind k, const struct reading *r, uint64_t now)
 {
     struct seen *s = &t->seen[k];
-    uint64_t now = clock_unix_ms();
     unsigned news = seen_reading(s, k, r, now, t->ahead_ms, t->maintenance_ms);
     char shown[2 * READING_DETAIL_MAX];
     log_quote(shown, sizeof shown, r->detail, strlen(r->detail));
@@ -69,18 +77,22 @@ static void tell_news(struct imds_tell *t, enum notice_kind k, const struct read
                  (unsigned long long)s->deadline_ms, left_ms);
         metric_add(t->metrics->notices[k], 1);
         if (t->ops->notice)
-            t->ops->notice(t->arg, k, s->deadline_ms, r->detail);
+            t->ops->notice(t->arg, k, time_of(t, k), r->detail);
     }
 }
 
 bool tell_notice(struct imds_tell *t, enum notice_kind k, const struct imds_answer *a)
 {
     struct reading r = {.there = false};
+    uint64_t now = clock_unix_ms();
+    int64_t over = (int64_t)now + t->ahead_ms - SEEN_PAST_MS;
     if (a->status != 404 && a->status != 200)
         return false;
-    if (a->status == 200 && imds_parse_notice(k, a->body, a->len, &r) != ERR_OK)
+    if (a->status == 200 && imds_parse_notice(k, a->body, a->len, over > 0 ? (uint64_t)over : 0, &r) != ERR_OK)
         return false;
-    tell_news(t, k, &r);
+    if (r.vague && t->seen[k].first_ms) /* a notice that was read stands until it is clear that it does not */
+        return false;
+    tell_news(t, k, &r, now);
     return true;
 }
 
@@ -124,14 +136,17 @@ static void tell_all(struct imds_tell *t)
         t->ops->identity(t->arg, id);
 }
 
+/* A service that is just starting may not know yet, and this is told once: what is not there is asked for twice. */
 bool tell_identity(struct imds_tell *t, enum id_field f, const struct imds_answer *a)
 {
-    if (a->status != 404 && a->status != 200)
+    bool missing = a->status == 404;
+    if (!missing && (a->status != 200 || !imds_parse_word(a->body, a->len, field_of(&t->identity, f), IMDS_WORD_MAX)))
         return false;
-    t->known[f] = a->status == 404 || imds_parse_word(a->body, a->len, field_of(&t->identity, f), IMDS_WORD_MAX);
+    t->known[f] = !missing || t->missing[f];
+    t->missing[f] = missing;
     if (t->known[f])
         tell_all(t);
-    return t->known[f];
+    return true;
 }
 
 void tell_instance_id(struct imds_tell *t, const char *id)

@@ -22,7 +22,8 @@ struct imds_tell {
     uint32_t maintenance_ms;
     struct seen seen[NOTICES];
     struct imds_identity identity;
-    bool known[ID_FIELDS]; /* for good, that there is none included */
+    bool missing[ID_FIELDS]; /* was not there when it was read last */
+    bool known[ID_FIELDS];   /* for good, that there is none included */
     bool identified;
     int64_t ahead_ms; /* the service's clock */
     struct trouble skewed;

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 static void notice(enum notice_kind kind, const char *body, size_t len)
 {
     struct reading r;
-    if (imds_parse_notice(kind, body, len, &r) != ERR_OK)
+    if (imds_parse_notice(kind, body, len, UINT64_C(1600000000000), &r) != ERR_OK)
         return;
     assert(strlen(r.detail) <= READING_DETAIL_MAX);
     for (const char *c = r.detail; *c; c++)

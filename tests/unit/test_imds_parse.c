@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,7 +27,7 @@ static bool parse_date(const char *text, uint64_t *ms)
 static enum err parse(enum notice_kind kind, const char *body, struct reading *r)
 {
     memset(r, 0xaa, sizeof *r);
-    return imds_parse_notice(kind, body, strlen(body), r);
+    return imds_parse_notice(kind, body, strlen(body), 0, r);
 }
 
 static void times_are_rfc_3339(void **state)
@@ -146,22 +147,22 @@ static void a_termination_time_that_is_none_is_no_notice(void **state)
     (void)state;
     struct reading r;
     assert_int_equal(parse(NOTICE_TERMINATION, "2015-01-05T18:02:00Z", &r), ERR_OK);
-    assert_true(r.there);
+    assert_true(r.there && !r.vague);
     assert_int_equal(r.at_ms, 1420480920000);
     static const char *const none[] = {"", "none", "0", "2015-01-05", "{\"a\":1}"};
     for (unsigned i = 0; i < sizeof none / sizeof *none; i++) {
         assert_int_equal(parse(NOTICE_TERMINATION, none[i], &r), ERR_OK);
-        assert_false(r.there);
+        assert_true(!r.there && r.vague); /* the caller knows whether there was one */
     }
 }
 
-static void a_recommendation_has_no_deadline(void **state)
+static void a_recommendation_says_when_it_was_made(void **state)
 {
     (void)state;
     struct reading r;
     assert_int_equal(parse(NOTICE_REBALANCE, "{\"noticeTime\": \"2020-10-27T08:22:00Z\"}", &r), ERR_OK);
     assert_true(r.there);
-    assert_int_equal(r.at_ms, 0);
+    assert_int_equal(r.at_ms, 1603786920000);
     assert_int_equal(parse(NOTICE_REBALANCE, "{\"noticeTime\": \"\"}", &r), ERR_BAD);
     assert_int_equal(parse(NOTICE_REBALANCE, "{}", &r), ERR_BAD);
 }
@@ -208,6 +209,31 @@ static void the_nearest_maintenance_that_is_not_over_counts(void **state)
     /* as one popular mock's page has it */
     assert_int_equal(parse(NOTICE_MAINTENANCE, EVENT("23 Jan 2019 09:00:43 GMT", "", "e", "active", ""), &r), ERR_OK);
     assert_true(r.there && r.until_ms == 0);
+}
+
+/* At noon of 21 Jan 2019: "active" since hours, or days, and over, or with no end. */
+static void an_event_that_is_over_hides_no_other(void **state)
+{
+    (void)state;
+    struct reading r;
+    static const uint64_t noon = 1548072000000;
+    static const char no_end[] = EVENT("20 Jan 2019 09:00:00 GMT", "", "e-0", "active", "");
+    static const char ended[] = EVENT("20 Jan 2019 09:00:00 GMT", "21 Jan 2019 11:59:59 GMT", "e-1", "active", "");
+    static const char begun[] = EVENT("20 Jan 2019 09:00:00 GMT", "21 Jan 2019 12:00:00 GMT", "e-2", "active", "");
+    static const char next[] = EVENT("21 Jan 2019 12:05:00 GMT", "", "e-3", "active", "");
+    static const struct {
+        const char *first, *second, *which;
+    } pairs[] = {{no_end, next, "e-3"}, {next, no_end, "e-3"}, {ended, next, "e-3"}, {next, ended, "e-3"},
+                 {begun, next, "e-2"},  {next, begun, "e-2"},  {ended, begun, "e-2"}};
+    char body[1024], want[64];
+    for (unsigned i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        snprintf(body, sizeof body, "[%s,%s]", pairs[i].first, pairs[i].second);
+        snprintf(want, sizeof want, "instance-retirement id=%s", pairs[i].which);
+        assert_int_equal(imds_parse_notice(NOTICE_MAINTENANCE, body, strlen(body), noon, &r), ERR_OK);
+        assert_string_equal(r.detail, want);
+    }
+    assert_int_equal(imds_parse_notice(NOTICE_MAINTENANCE, ended, strlen(ended), noon, &r), ERR_OK);
+    assert_true(r.there); /* that it is over is the reader's to say */
 }
 
 static void a_broken_event_hides_no_other(void **state)
@@ -265,7 +291,7 @@ static void torn_answers_break_nothing(void **state)
         memcpy(copy, whole[kind], len);
         for (unsigned n = rng_below(&rng, 4); n > 0; n--)
             copy[rng_below(&rng, (uint32_t)len)] = (char)rng_below(&rng, 256);
-        if (imds_parse_notice(kind, copy, rng_below(&rng, (uint32_t)len + 1), &r) == ERR_OK)
+        if (imds_parse_notice(kind, copy, rng_below(&rng, (uint32_t)len + 1), 1548000000000, &r) == ERR_OK)
             assert_true(strlen(r.detail) <= READING_DETAIL_MAX);
         free(copy);
     }
@@ -308,9 +334,10 @@ int main(void)
         cmocka_unit_test(an_interruption_says_what_and_when),
         cmocka_unit_test(an_unknown_action_counts),
         cmocka_unit_test(a_termination_time_that_is_none_is_no_notice),
-        cmocka_unit_test(a_recommendation_has_no_deadline),
+        cmocka_unit_test(a_recommendation_says_when_it_was_made),
         cmocka_unit_test(lifecycle_words_are_told_apart),
         cmocka_unit_test(the_nearest_maintenance_that_is_not_over_counts),
+        cmocka_unit_test(an_event_that_is_over_hides_no_other),
         cmocka_unit_test(a_broken_event_hides_no_other),
         cmocka_unit_test(words_and_tokens_hold_nothing_else),
         cmocka_unit_test(torn_answers_break_nothing),

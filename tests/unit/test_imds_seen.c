@@ -103,6 +103,54 @@ static void a_withdrawn_notice_may_come_again(void **state)
     }
 }
 
+/* Nothing ever takes a recommendation back, so that there is another one is told by its time alone. */
+static void another_recommendation_is_news(void **state)
+{
+    (void)state;
+    uint64_t second = NOW + HOUR;
+    assert_int_equal(reads(NOTICE_REBALANCE, NOW - HOUR, NOW), SEEN_NOTICE); /* however old it is */
+    for (unsigned t = 0; t < 3600; t += 2)
+        assert_int_equal(reads(NOTICE_REBALANCE, NOW - HOUR, NOW + t * 1000), 0);
+    assert_int_equal(s.made_ms, NOW - HOUR);
+    assert_int_equal(reads(NOTICE_REBALANCE, second, second), 0);
+    assert_int_equal(reads(NOTICE_REBALANCE, second, second + SEEN_STEADY_MS - 1), 0);
+    assert_int_equal(reads(NOTICE_REBALANCE, second, second + SEEN_STEADY_MS), SEEN_NOTICE);
+    assert_int_equal(s.made_ms, second);
+    assert_int_equal(reads(NOTICE_REBALANCE, second, second + 2 * SEEN_STEADY_MS), 0);
+    assert_int_equal(s.deadline_ms, 0);
+    assert_int_equal(reads_none(NOTICE_REBALANCE, second + HOUR), SEEN_WITHDRAWN);
+    assert_int_equal(reads(NOTICE_REBALANCE, second, second + HOUR), SEEN_NOTICE);
+}
+
+/* Whether it moves at each reading or, read many times a second, only with the seconds that it has. */
+static void a_recommendation_that_slides_is_one(void **state)
+{
+    (void)state;
+    for (unsigned poll = 50; poll <= 8000; poll *= 2) {
+        unsigned told = 0, slides = 0;
+        s = (struct seen){.told = false};
+        for (unsigned t = 0; t < 100000; t += poll) {
+            unsigned news = reads(NOTICE_REBALANCE, (NOW + t) / 1000 * 1000, NOW + t);
+            told += (news & SEEN_NOTICE) != 0;
+            slides += (news & SEEN_SLIDES) != 0;
+        }
+        assert_int_equal(told, 1);
+        assert_int_equal(slides, 1);
+        assert_int_equal(s.made_ms, NOW);
+    }
+}
+
+/* A wrong time between two right ones is nothing at all. */
+static void a_recommendation_that_was_misread_once_is_one(void **state)
+{
+    (void)state;
+    assert_int_equal(reads(NOTICE_REBALANCE, NOW, NOW), SEEN_NOTICE);
+    for (unsigned t = 10; t < 100; t += 10) {
+        assert_int_equal(reads(NOTICE_REBALANCE, NOW + HOUR, NOW + t * 1000), 0);
+        assert_int_equal(reads(NOTICE_REBALANCE, NOW, NOW + t * 1000 + 2000), 0);
+    }
+}
+
 /* Our clock runs ten minutes fast, theirs says that two minutes are left: two minutes are left. */
 static void deadlines_are_told_by_the_local_clock(void **state)
 {
@@ -148,22 +196,63 @@ static void maintenance_that_has_begun_counts_until_its_end(void **state)
     assert_int_equal(reads_event(NOW - HOUR, NOW + HOUR, NOW + HOUR + SEEN_PAST_MS + 1), SEEN_WITHDRAWN | SEEN_PAST);
 }
 
+/* ---- trouble ---- */
+
 static void trouble_is_said_once_a_kind_and_when_it_is_over(void **state)
 {
     (void)state;
     struct trouble t = {.open = false};
-    assert_true(trouble_begins(&t, 3));
+    assert_true(trouble_begins(&t, 3, 0));
     for (unsigned i = 0; i < 1000; i++)
-        assert_false(trouble_begins(&t, 3));
-    assert_true(trouble_begins(&t, 5));
-    assert_true(trouble_ends(&t, 1000));
-    assert_false(trouble_ends(&t, 2000));
-    /* on and off: no more lines */
-    assert_false(trouble_begins(&t, 3));
-    assert_false(trouble_ends(&t, 3000));
-    /* after a quiet minute it is news */
-    assert_false(trouble_ends(&t, 3000 + TROUBLE_QUIET_MS));
-    assert_true(trouble_begins(&t, 3));
+        assert_false(trouble_begins(&t, 3, i * MINUTE));
+    assert_true(trouble_begins(&t, 5, HOUR));
+    assert_true(trouble_ends(&t, HOUR + 1000));
+    assert_false(trouble_ends(&t, HOUR + 2000));
+}
+
+static void trouble_that_comes_and_goes_is_said_once(void **state)
+{
+    (void)state;
+    struct trouble t = {.open = false};
+    unsigned begun = 0, ended = 0;
+    for (uint64_t now = 0; now < HOUR; now += 10000) { /* as it is for a throttled service */
+        begun += trouble_begins(&t, 3, now);
+        ended += trouble_ends(&t, now + 5000);
+    }
+    assert_int_equal(begun, 1);
+    assert_int_equal(ended, 1);
+}
+
+/* However seldom anybody looks: a token is renewed every few hours. */
+static void trouble_after_a_quiet_minute_is_news(void **state)
+{
+    (void)state;
+    struct trouble t = {.open = false};
+    for (uint64_t now = 1; now < 24 * (uint64_t)HOUR; now += 5 * HOUR) {
+        assert_true(trouble_begins(&t, 3, now));
+        assert_true(trouble_ends(&t, now + 5000));
+    }
+    assert_true(trouble_begins(&t, 3, 48 * (uint64_t)HOUR));
+    assert_true(trouble_ends(&t, 48 * (uint64_t)HOUR + 1000));
+    assert_false(trouble_begins(&t, 3, 48 * (uint64_t)HOUR + 1000 + TROUBLE_QUIET_MS - 1));
+    assert_true(trouble_ends(&t, 49 * (uint64_t)HOUR) == false); /* nothing was said to begin */
+}
+
+/* Else the last word on an hour of it would be that it is over. */
+static void trouble_that_came_back_at_once_is_said_when_it_lasts(void **state)
+{
+    (void)state;
+    struct trouble t = {.open = false};
+    uint64_t back = 35000;
+    assert_true(trouble_begins(&t, 3, 0));
+    assert_true(trouble_ends(&t, 5000));
+    unsigned begun = 0;
+    for (uint64_t now = back; now < back + TROUBLE_QUIET_MS; now += 2000)
+        begun += trouble_begins(&t, 3, now);
+    assert_int_equal(begun, 0);
+    assert_true(trouble_begins(&t, 3, back + TROUBLE_QUIET_MS));
+    assert_false(trouble_begins(&t, 3, back + 2 * TROUBLE_QUIET_MS));
+    assert_true(trouble_ends(&t, back + HOUR));
 }
 
 int main(void)
@@ -177,11 +266,17 @@ int main(void)
         TEST(a_time_long_past_is_no_notice),
         TEST(a_time_just_past_is_a_notice),
         TEST(a_withdrawn_notice_may_come_again),
+        TEST(another_recommendation_is_news),
+        TEST(a_recommendation_that_slides_is_one),
+        TEST(a_recommendation_that_was_misread_once_is_one),
         TEST(deadlines_are_told_by_the_local_clock),
         TEST(hibernation_leaves_seconds),
         TEST(maintenance_counts_once_it_is_near),
         TEST(maintenance_that_has_begun_counts_until_its_end),
         TEST(trouble_is_said_once_a_kind_and_when_it_is_over),
+        TEST(trouble_that_comes_and_goes_is_said_once),
+        TEST(trouble_after_a_quiet_minute_is_news),
+        TEST(trouble_that_came_back_at_once_is_said_when_it_lasts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,6 +33,7 @@ static struct fleet fleet;
 static struct serve *serve;
 static uint16_t port;
 static struct imds *watcher;
+static FILE *log_file; /* what the watcher and the mock say */
 
 /* What was told. */
 static unsigned notices[NOTICES], withdrawn[NOTICES], checked, identified;
@@ -96,7 +97,8 @@ static int set_up(void **state)
 {
     (void)state;
     char why[200];
-    log_set_level(LOG_ERROR);
+    log_file = tmpfile();
+    log_set_fd(fileno(log_file));
     base = event_base_new();
     beat = event_new(base, -1, EV_PERSIST, on_beat, NULL);
     event_add(beat, &(struct timeval){.tv_usec = 2000});
@@ -122,7 +124,20 @@ static int tear_down(void **state)
     event_free(beat);
     event_base_free(base);
     metrics_free();
+    log_set_fd(2);
+    fclose(log_file);
     return 0;
+}
+
+/* The lines of the log so far that have this in them. */
+static unsigned logged(const char *text)
+{
+    char line[1200];
+    unsigned n = 0;
+    rewind(log_file);
+    while (fgets(line, sizeof line, log_file))
+        n += strstr(line, text) != NULL;
+    return n;
 }
 
 static void watch_at(const char *endpoint, bool v1)
@@ -156,6 +171,11 @@ static double errors(const char *kind)
     char label[48];
     snprintf(label, sizeof label, "kind=\"%s\"", kind);
     return metric_value(metrics_counter("spotcraft_imds_errors_total", "", label));
+}
+
+static double ignored(const char *label)
+{
+    return metric_value(metrics_counter("spotcraft_imds_ignored_total", "", label));
 }
 
 static double gauge(const char *name)
@@ -198,6 +218,29 @@ static void the_first_look_tells_who_and_that_all_was_read(void **state)
     assert_int_equal(identified, 1);
 }
 
+/* A service that is just starting may not know yet: what is not there the first time is asked for once more. */
+static void one_404_does_not_settle_who_it_is(void **state)
+{
+    (void)state;
+    say("fault", "status=404&path=meta-data/instance-type&count=1");
+    say("fault", "status=404&path=availability-zone&count=1");
+    watch(false);
+    UNTIL(identified);
+    assert_string_equal(identity.pool, "c7g.large/eu-west-1b/spot");
+}
+
+static void what_is_never_there_is_no_reason_to_wait(void **state)
+{
+    (void)state;
+    say("fault", "status=404&path=instance-life-cycle");
+    watch(false);
+    UNTIL(identified);
+    assert_string_equal(identity.pool, "c7g.large/eu-west-1b/on-demand");
+    unsigned before = instance()->requests;
+    looks(10);
+    assert_in_range(instance()->requests, before + 50, before + 54); /* and it is not asked for any more */
+}
+
 static void one_connection_and_one_token_serve_all_looks(void **state)
 {
     (void)state;
@@ -237,6 +280,24 @@ static void every_kind_is_told_once_and_withdrawn_once(void **state)
     }
 }
 
+/* EC2 leaves an event "active" that it did not carry out. */
+static void an_event_long_over_hides_no_near_one(void **state)
+{
+    (void)state;
+    say("maintenance", "ago_ms=86400000&for_ms=0&id=old");
+    watch(false);
+    UNTIL(ignored("why=\"past\"") >= 2);
+    assert_int_equal(logged("metadata_notice_past kind=maintenance"), 1);
+    uint64_t before = clock_unix_ms();
+    say("maintenance", "in_ms=60000&id=near");
+    UNTIL(notices[NOTICE_MAINTENANCE]);
+    assert_in_range(deadline[NOTICE_MAINTENANCE], before + 55000, before + 65000);
+    looks(5);
+    assert_int_equal(notices[NOTICE_MAINTENANCE], 1);
+    say("withdraw", "what=maintenance");
+    UNTIL(withdrawn[NOTICE_MAINTENANCE]);
+}
+
 static void a_sliding_time_is_told_once(void **state)
 {
     (void)state;
@@ -248,6 +309,44 @@ static void a_sliding_time_is_told_once(void **state)
     UNTIL(clock_mono_ms() - start > 3500); /* more than what counts as the same time */
     assert_int_equal(notices[NOTICE_INTERRUPTION], 1);
     assert_int_equal(withdrawn[NOTICE_INTERRUPTION], 0);
+    assert_true(ignored("why=\"slides\"") >= 1);
+    assert_int_equal(logged("metadata_notice_slides kind=interruption"), 1);
+}
+
+/* EC2 never takes a recommendation back: a later one is told by its time alone. */
+static void another_recommendation_is_told_as_one(void **state)
+{
+    (void)state;
+    watch(false);
+    say("rebalance", "");
+    UNTIL(notices[NOTICE_REBALANCE]);
+    uint64_t first = deadline[NOTICE_REBALANCE];
+    assert_in_range(first, clock_unix_ms() - 5000, clock_unix_ms());
+    UNTIL(clock_unix_ms() > first + 2000); /* its time has seconds only */
+    assert_int_equal(notices[NOTICE_REBALANCE], 1);
+    say("rebalance", "");
+    UNTIL(notices[NOTICE_REBALANCE] == 2);
+    assert_true(deadline[NOTICE_REBALANCE] > first);
+    looks(20);
+    assert_int_equal(notices[NOTICE_REBALANCE], 2);
+    assert_int_equal(withdrawn[NOTICE_REBALANCE], 0);
+}
+
+static void a_recommendation_whose_time_slides_is_one(void **state)
+{
+    (void)state;
+    say("", "slide=1");
+    say("rebalance", "");
+    watch(false);
+    UNTIL(notices[NOTICE_REBALANCE]);
+    uint64_t start = clock_mono_ms();
+    UNTIL(clock_mono_ms() - start > 7500);
+    assert_int_equal(notices[NOTICE_REBALANCE], 1);
+    assert_int_equal(logged("metadata_notice_slides kind=rebalance"), 1);
+    assert_true(ignored("why=\"slides\"") >= 1);
+    say("", "slide=0");
+    say("rebalance", "");
+    UNTIL(notices[NOTICE_REBALANCE] == 2);
 }
 
 static void a_server_that_closes_after_each_answer_is_read_all_the_same(void **state)
@@ -316,6 +415,21 @@ static void a_renewal_that_fails_leaves_the_old_token_in_use(void **state)
     UNTIL(notices[NOTICE_REBALANCE]);
     UNTIL(instance()->tokens_given == 2);
     assert_true(gauge("spotcraft_imds_blind") == 0);
+    assert_int_equal(logged("metadata_token_fails reason=server_error"), 1);
+    UNTIL(logged("metadata_token_renewed") == 1);
+}
+
+static void a_service_without_tokens_is_told_as_that(void **state)
+{
+    (void)state;
+    say("fault", "status=404&path=api/token");
+    watch(false);
+    UNTIL(errors("no_tokens") >= 2);
+    assert_int_equal(identified, 0);
+    assert_int_equal(logged("metadata_blind"), 1);
+    assert_int_equal(logged("reason=no_tokens hint="), 1);
+    say("fault", "clear=1");
+    UNTIL(identified);
 }
 
 static void version_1_only_where_it_is_allowed_and_2_refused(void **state)
@@ -337,6 +451,34 @@ static void version_1_only_where_it_is_allowed_and_2_refused(void **state)
     say("rebalance", "");
     UNTIL(notices[NOTICE_REBALANCE]);
     assert_int_equal(instance()->tokens_given, 1);
+}
+
+/* A renewal that is refused is no reason to give up a token that is good for a while yet. */
+static void a_good_token_is_not_left_for_version_1(void **state)
+{
+    (void)state;
+    say("", "tokens=required&ttl_s=3");
+    watch(true);
+    UNTIL(identified);
+    say("fault", "status=403&path=api/token&count=1");
+    UNTIL(errors("forbidden") >= 1); /* 2.4 s on */
+    UNTIL(instance()->tokens_given == 2);
+    assert_int_equal(logged("metadata_v1"), 0);
+    assert_int_equal(logged("metadata_token_fails reason=forbidden"), 1);
+    UNTIL(logged("metadata_token_renewed") == 1);
+    assert_int_equal(instance()->unauthorized, 0);
+}
+
+static void version_1_that_is_no_good_either_is_said_once(void **state)
+{
+    (void)state;
+    say("fault", "status=403&path=api/token");
+    watch(true);
+    UNTIL(errors("unauthorized") >= 12);
+    assert_int_equal(logged("metadata_v1 "), 1);
+    say("fault", "clear=1");
+    UNTIL(identified);
+    assert_int_equal(logged("metadata_v1_over"), 1);
 }
 
 static void a_failing_token_request_is_no_reason_for_version_1(void **state)
@@ -429,6 +571,27 @@ static void a_failing_path_withdraws_nothing(void **state)
     assert_int_equal(withdrawn[NOTICE_INTERRUPTION], 0);
 }
 
+/* "Anything but a time" means that the instance is not marked; it does not unmark one that was. */
+static void a_broken_time_withdraws_nothing(void **state)
+{
+    (void)state;
+    watch(false);
+    say("fault", "garbage=1&path=termination-time&count=3");
+    UNTIL(instance()->faults[0].left == 0);
+    looks(2);
+    assert_true(errors("garbage") == 0);
+    say("itn", "");
+    UNTIL(notices[NOTICE_TERMINATION]);
+    say("fault", "garbage=1&path=termination-time");
+    UNTIL(errors("garbage") >= 2);
+    say("fault", "clear=1");
+    looks(5);
+    assert_int_equal(notices[NOTICE_TERMINATION], 1);
+    assert_int_equal(withdrawn[NOTICE_TERMINATION], 0);
+    say("withdraw", "what=itn"); /* 404 */
+    UNTIL(withdrawn[NOTICE_TERMINATION]);
+}
+
 static void a_throttled_watcher_asks_less_and_sees_all(void **state)
 {
     (void)state;
@@ -451,6 +614,9 @@ static void a_service_that_is_away_is_waited_for(void **state)
     UNTIL(checked);
     assert_int_equal(identified, 0);
     UNTIL(errors("unreachable") >= 3);
+    assert_true(gauge("spotcraft_imds_age_seconds") > 0); /* it was named, so it should be there */
+    assert_int_equal(logged("metadata_blind"), 1);
+    assert_int_equal(logged("no_metadata"), 0);
     serve = serve_open(base, "127.0.0.1", port, on_request, NULL, why, sizeof why);
     assert_non_null(serve);
     say("itn", "");
@@ -620,6 +786,14 @@ static void hostile_answers_are_survived(void **state)
     free(continues);
 }
 
+static void set_canned_date(time_t ahead_s)
+{
+    time_t theirs = (time_t)(clock_unix_ms() / 1000) + ahead_s;
+    struct tm tm;
+    gmtime_r(&theirs, &tm);
+    strftime(canned_date, sizeof canned_date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+}
+
 /* This machine's clock is an hour behind the service's: the two minutes are two minutes all the same. */
 static void a_clock_that_is_wrong_shortens_no_deadline(void **state)
 {
@@ -632,11 +806,15 @@ static void a_clock_that_is_wrong_shortens_no_deadline(void **state)
     snprintf(answer, sizeof answer,
              "HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n{\"action\":\"stop\",\"time\":\"%s\"}", when);
     struct evconnlistener *l = canned_open(answer, strlen(answer));
-    gmtime_r(&theirs, &tm);
-    strftime(canned_date, sizeof canned_date, "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+    set_canned_date(3600);
     UNTIL(notices[NOTICE_INTERRUPTION]);
     assert_in_range(deadline[NOTICE_INTERRUPTION], clock_unix_ms() + 110000, clock_unix_ms() + 125000);
-    assert_true(metric_value(metrics_gauge("spotcraft_imds_clock_ahead_seconds", "", NULL)) > 3590);
+    assert_true(gauge("spotcraft_imds_clock_ahead_seconds") > 3590);
+    assert_int_equal(logged("metadata_clock_differs"), 1);
+    /* it agrees again */
+    set_canned_date(0);
+    UNTIL(gauge("spotcraft_imds_clock_ahead_seconds") == 0);
+    assert_int_equal(logged("metadata_clock_agrees"), 1);
     canned_close(l);
 }
 
@@ -647,20 +825,29 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(the_first_look_tells_who_and_that_all_was_read),
+        TEST(one_404_does_not_settle_who_it_is),
+        TEST(what_is_never_there_is_no_reason_to_wait),
         TEST(one_connection_and_one_token_serve_all_looks),
         TEST(every_kind_is_told_once_and_withdrawn_once),
+        TEST(an_event_long_over_hides_no_near_one),
         TEST(a_sliding_time_is_told_once),
+        TEST(another_recommendation_is_told_as_one),
+        TEST(a_recommendation_whose_time_slides_is_one),
         TEST(a_server_that_closes_after_each_answer_is_read_all_the_same),
         TEST(a_token_is_renewed_before_it_ends),
         TEST(expired_tokens_are_replaced_within_the_look),
         TEST(a_token_that_is_never_good_does_no_harm),
         TEST(a_renewal_that_fails_leaves_the_old_token_in_use),
+        TEST(a_service_without_tokens_is_told_as_that),
         TEST(version_1_only_where_it_is_allowed_and_2_refused),
+        TEST(a_good_token_is_not_left_for_version_1),
+        TEST(version_1_that_is_no_good_either_is_said_once),
         TEST(a_failing_token_request_is_no_reason_for_version_1),
         TEST(a_hop_limit_is_told_as_that_and_survived),
         TEST(one_silent_path_hides_no_other),
         TEST(each_fault_is_counted_as_what_it_is),
         TEST(a_failing_path_withdraws_nothing),
+        TEST(a_broken_time_withdraws_nothing),
         TEST(a_throttled_watcher_asks_less_and_sees_all),
         TEST(a_service_that_is_away_is_waited_for),
         TEST(a_silent_service_holds_nobody_up),
