@@ -16,20 +16,21 @@ Starts a world in a temporary directory, lets players build in it, and takes mac
 storms over a pool or all machines but one, scale-in, retirement, kills, freezes, recommendations that come to nothing or come
 and go, a metadata service that breaks down. What goes is replaced. At the end the players read the whole world.
 
-  --minutes N       how long, 1 to 600 (10); --seconds N for less
+  --minutes N       how long, 1 to 240 (10); --seconds N for less
   --seed S          what is done, when and to whom (1)
   --bots N          players (60)
   --cells N         they live in N x N cells (8)
   --edits-per-s N   of all of them together (60)
   --nodes N         machines, 3 to 16 (5)
   --pools N         over how many Spot pools (3)
-  --speed N         two minutes' notice pass N times as fast, 1 to 20 (10)
+  --speed N         two minutes' notice pass N times as fast, 1 to 20 (10); those of a lifecycle hook do not
   --html FILE       the page (gameday-SEED.html)
   --json            the report as one line of JSON, and nothing else
   --keep            the world's directory stays (as it does when the verdict is bad)
   --no-install      never call apt
 
-Exit code 0: nobody was disconnected, nothing was lost, doubled or out of order, and whoever had notice left in time.
+Exit code 0: nobody was disconnected, nothing was lost, doubled or out of order, whoever had notice left in time, and whoever
+was told to go and then not, or hung, serves again.
 EOF
 }
 
@@ -47,8 +48,8 @@ while [ $# -gt 0 ]; do
     --minutes | --seconds | --seed | --bots | --cells | --edits-per-s | --nodes | --pools | --speed | --html)
         [ $# -ge 2 ] || die "$1 needs a value; see --help"
         case $1 in
-        --minutes) number --minutes "$2" 1 600 && seconds=$((60 * $2)) ;;
-        --seconds) number --seconds "$2" 10 36000 && seconds=$2 ;;
+        --minutes) number --minutes "$2" 1 240 && seconds=$((60 * $2)) ;;
+        --seconds) number --seconds "$2" 10 14400 && seconds=$2 ;;
         --seed) number --seed "$2" 0 999999999 && seed=$2 ;;
         --bots) number --bots "$2" 2 2000 && bots=$2 ;;
         --cells) number --cells "$2" 2 64 && cells=$2 ;;
@@ -73,7 +74,10 @@ while [ $# -gt 0 ]; do
 done
 html=${html:-gameday-$seed.html}
 minutes_ms=$((120000 / speed)) poll_ms=2000
-: >"$html" || die "cannot write $html"
+# A page that is there stays until the new one is whole.
+page=$html
+if [ ! -e "$html" ] || [ -f "$html" ]; then page=$html.new; fi
+: >"$page" || die "cannot write $html"
 
 # ---- chance ----
 
@@ -124,8 +128,10 @@ gone_soon() {
         draw 1500 6000 ms
         draw 0 2 k
         pool=$(cat "$dir/run/$name.pool")
-        [ "$k" != 0 ] || draw 0 $((pools - 1)) k
-        [[ $k != 0 ]] || pool=$(pool_name "$k")
+        if [ "$k" = 0 ]; then
+            draw 0 $((pools - 1)) k
+            pool=$(pool_name "$k")
+        fi
         at "$ms" replace "$pool"
         busy+=(["$name"]=9999999999999)
     done
@@ -147,8 +153,8 @@ happens_itn() {
 }
 
 happens_asg() {
-    event asg "$minutes_ms" "" "$chosen"
-    take_out "$minutes_ms" "$chosen"
+    event asg "$hook_ms" "" "$chosen"
+    take_out "$chosen"
     gone_soon "$chosen"
 }
 
@@ -288,21 +294,11 @@ play_until() {
     done
 }
 
-quiet_until_done() {
-    local t end
-    now t
-    end=$((t + minutes_ms + 30000))
-    while [ ${#due_ms[@]} -gt 0 ] && [ "$t" -lt "$end" ]; do
-        run_due
-        sleep 0.1
-        now t
-    done
-}
-
 over() {
     local status=$?
     trap '' INT TERM
     rehearsal_over
+    [ "$page" = "$html" ] || rm -f "$page"
     if [ -d "$dir/run" ]; then "$top/ops/down.sh" --dir "$dir" >/dev/null || true; fi
     if [ "$status" = 0 ] && [ -z "$keep" ]; then
         rm -rf "$dir"
@@ -331,20 +327,21 @@ now begun
 last_ms=$((minutes_ms + 4000))
 [ $((seconds * 1000)) -gt $((last_ms + 5000)) ] || last_ms=$((seconds * 400))
 play_until $((begun + seconds * 1000 - last_ms))
-quiet_until_done
+until_nothing_due $((hook_ms + 30000))
 now t
 if [ "$t" -lt $((begun + seconds * 1000)) ]; then sleep $(((begun + seconds * 1000 - t) / 1000)); fi
 [ "$json" ] || say "the players stop building, and the world is read"
 tell end
 bots_end
-keep_readings
 watch_end
+keep_readings
 status=0
-"$bin/ops/spotcraft-report" page "$timeline" >"$html" || status=$?
+"$bin/ops/spotcraft-report" page "$timeline" >"$page" || status=$?
+if [ "$page" != "$html" ] && [ $status -le 1 ]; then mv -f "$page" "$html"; fi
 if [ "$json" ]; then
     "$bin/ops/spotcraft-report" json "$timeline" || status=$?
 else
     "$bin/ops/spotcraft-report" text "$timeline" || status=$?
-    say "the page: $html"
+    [ $status -gt 1 ] || say "the page: $html"
 fi
 exit "$status"

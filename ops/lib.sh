@@ -173,15 +173,16 @@ wait_for() {
 # stop_all SIGNAL SECONDS PATTERN: a signal to all of a kind at once; after the deadline they are killed, which loses nothing
 # that was acknowledged.
 stop_all() {
-    local signal=$1 deadline=$((SECONDS + $2)) pattern=$3 name pid
+    local signal=$1 deadline=$((SECONDS + $2)) pattern=$3 name pid killed=''
     for name in $(running_names "$pattern"); do
         if pid=$(running "$name"); then kill -s "$signal" "$pid" 2>/dev/null || true; fi
     done
     for name in $(running_names "$pattern"); do
         while pid=$(running "$name"); do
-            if [ $SECONDS -ge $deadline ]; then
+            if [ $SECONDS -ge $deadline ] && [ "$killed" != "$name" ]; then
                 say "$name does not stop, killing it"
                 kill -s KILL "$pid" 2>/dev/null || true
+                killed=$name
             fi
             sleep 0.05
         done

@@ -17,13 +17,15 @@ usage: ops/reclaim-aws.sh [options] COMMAND
   --region REGION   default: AWS_REGION, AWS_DEFAULT_REGION, or what aws is configured for
   --before MINUTES  from the recommendation to the interruption, 2 to 15 (2); the notice comes two minutes before it in any case
   --grace SECONDS   drain: how long pods may take, 10 to 600 (115, as the manifests have it)
-  --wait SECONDS    how long to wait for the end, 60 to 3600 (900)
+  --wait SECONDS    how long to wait for the end, 60 to 3600 (900, or two minutes more than --before if that is longer); an
+                    interruption takes --before and up to two minutes more
   --dry-run         prints what would be done and ends; nothing is changed, nothing is asked
   --yes             does not ask
 
 Only reads until you have said yes. An interrupted machine does not come back; its group starts another.
 What the players notice is on the dashboard, and in the gateways' and nodes' metrics; ops/runbook.md says what to look at.
-Exit code: 0 done (or --dry-run), 1 not done, 2 not understood, 130 you said no.
+Exit code: 0 done (or --dry-run), 1 not done, 2 not understood, 130 you said no, or broke it off: then what was started goes
+on, and how to stop it is said.
 EOF
 }
 
@@ -47,7 +49,7 @@ number() {
     fi
 }
 
-role=${SPOTCRAFT_FIS_ROLE:-} region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}} before=2 grace=115 wait_s=900 dry='' yes='' tag='' count='' words=()
+role=${SPOTCRAFT_FIS_ROLE:-} region=${AWS_REGION:-${AWS_DEFAULT_REGION:-}} before=2 grace=115 wait_s='' dry='' yes='' tag='' count='' words=()
 while [ $# -gt 0 ]; do
     case $1 in
     --role | --region | --before | --grace | --wait | --tag | --count)
@@ -100,6 +102,12 @@ storm)
     ;;
 *) bad "unknown command '$what'; see --help" ;;
 esac
+if [ "$what" != drain ]; then
+    least=$((before * 60 + 120)) # the machine goes after that, and FIS says so a little later
+    [ -z "$wait_s" ] || [ "$wait_s" -ge $least ] || bad "--wait $wait_s is too short for --before $before: at least $least seconds"
+    [ "$wait_s" ] || wait_s=$((least > 900 ? least : 900))
+fi
+wait_s=${wait_s:-900}
 [ "$what" != itn ] || [ ${#nodes[@]} -le 5 ] || bad "itn takes at most 5 machines at a time, as FIS does"
 
 needed() {
@@ -174,8 +182,20 @@ check_instance() {
     say "  $1  $type/$zone/spot  $2"
 }
 
+template='' starting='' experiment='' over=''
+# Whatever ends us: no template stays behind, and an experiment that goes on is not left unmentioned.
+tidy() {
+    trap '' INT TERM
+    if [ "$experiment" ] && [ -z "$over" ]; then
+        say "the experiment $experiment goes on; to stop it: aws --region $region fis stop-experiment --id $experiment" >&2
+    elif [ "$starting" ] && [ -z "$experiment" ]; then
+        say "whether an experiment was started is not known; to see: aws --region $region fis list-experiments" >&2
+    fi
+    [ -z "$template" ] || on_aws fis delete-experiment-template --id "$template" >/dev/null
+}
+
 interrupt() {
-    local account template targets name id arns='' experiment state='' deadline
+    local account body targets name id arns='' state='' deadline pause=1
     needed aws
     [ "$region" ] || region=$(aws configure get region) || true
     [[ $region =~ ^[a-z0-9-]+$ ]] || bad "no region: --region, or AWS_REGION"
@@ -193,18 +213,19 @@ interrupt() {
         done
         targets="\"resourceArns\":[${arns#,}],\"selectionMode\":\"ALL\""
     fi
-    template="{\"description\":\"spotcraft rehearsal\",\"roleArn\":\"$role\",\"stopConditions\":[{\"source\":\"none\"}],\"targets\":{\"machines\":{\"resourceType\":\"aws:ec2:spot-instance\",$targets}},\"actions\":{\"interrupt\":{\"actionId\":\"aws:ec2:send-spot-instance-interruptions\",\"parameters\":{\"durationBeforeInterruption\":\"PT${before}M\"},\"targets\":{\"SpotInstances\":\"machines\"}}}}"
+    body="{\"description\":\"spotcraft rehearsal\",\"roleArn\":\"$role\",\"stopConditions\":[{\"source\":\"none\"}],\"targets\":{\"machines\":{\"resourceType\":\"aws:ec2:spot-instance\",$targets}},\"actions\":{\"interrupt\":{\"actionId\":\"aws:ec2:send-spot-instance-interruptions\",\"parameters\":{\"durationBeforeInterruption\":\"PT${before}M\"},\"targets\":{\"SpotInstances\":\"machines\"}}}}"
     say "A rebalance recommendation comes at once, the interruption notice two minutes before the end, the end after $before minutes."
     say "This will be run:"
-    say "  aws --region $region fis create-experiment-template --cli-input-json '$template'"
+    say "  aws --region $region fis create-experiment-template --cli-input-json '$body'"
     say "  aws --region $region fis start-experiment --experiment-template-id (that one)"
     say "  aws --region $region fis get-experiment ..., until it is over, at most $wait_s seconds"
     say "  aws --region $region fis delete-experiment-template --id (that one)"
     agree
-    template=$(on_aws fis create-experiment-template --cli-input-json "$template" --query experimentTemplate.id --output text) ||
+    trap tidy EXIT
+    trap 'exit 130' INT TERM
+    template=$(on_aws fis create-experiment-template --cli-input-json "$body" --query experimentTemplate.id --output text) ||
         die "FIS did not take the template"
-    # shellcheck disable=SC2064 # the id as it is now
-    trap "aws --region $region fis delete-experiment-template --id '$template' >/dev/null" EXIT
+    starting=yes
     experiment=$(on_aws fis start-experiment --experiment-template-id "$template" --query experiment.id --output text) ||
         die "FIS did not start the experiment"
     say "started: $experiment"
@@ -214,16 +235,20 @@ interrupt() {
         say "$(date +%T)  $state"
         case $state in
         completed)
+            over=yes
             say "interrupted"
             return
             ;;
         stopped | failed | cancelled)
+            over=yes
             die "the experiment $experiment $state: $(on_aws fis get-experiment --id "$experiment" --query experiment.state.reason --output text)"
             ;;
         esac
-        sleep 5
+        sleep $pause >/dev/null & # a signal interrupts a wait, not a sleep
+        wait $! || true
+        pause=$((pause < 5 ? pause + 1 : 5))
     done
-    die "the experiment $experiment was still $state after $wait_s seconds; to stop it: aws --region $region fis stop-experiment --id $experiment"
+    die "the experiment $experiment was still $state after $wait_s seconds"
 }
 
 case $what in

@@ -1,5 +1,10 @@
 #!/usr/bin/env bash
 # Takes machines of a running world away, as EC2 would, and reports what the players noticed.
+#
+# How long it looks on can be set by the environment, for those who are in a hurry (tests), in ms: REHEARSE_BEFORE_MS (2000)
+# before anything is done, REHEARSE_AFTER_MS (3000) after the machines have gone, REHEARSE_RISK_MS (10000) how long a
+# recommendation stands, REHEARSE_FREEZE_MS (6000) how long a machine hangs, REHEARSE_LEASE_MS (4000) until a killed one is
+# missed; and REHEARSE_FLAPS (5) recommendations.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -23,25 +28,35 @@ For a world that ops/up.sh started. Each notice comes through the instance's met
   storm --pool P       all nodes of a pool: its name, a part of it, or its number
 
   --dir DIR            the world (spotcraft-world)
-  --speed N            the two minutes pass N times as fast, 1 to 40 (1)
+  --speed N            the two minutes pass N times as fast, 1 to 40 (1); those of a lifecycle hook do not: nothing tells
+                       a machine how long it is held
   --bots N             players who build meanwhile, 0 to 2000; they say what was lost (0)
   --cells N            they live in N x N cells (6 and one more for each 25 of them)
   --edits-per-s N      of all of them together (100)
   --replace            each machine that is told to go, or goes, is replaced after 2 seconds, in its own pool
   --json               the report as one line of JSON
 
-Exit code 0: nobody was disconnected, nothing was lost, doubled or out of order, and whoever had notice left in time.
+Exit code 0: nobody was disconnected, nothing was lost, doubled or out of order, whoever had notice left in time, and whoever
+was told to go and then not, or hung, serves again.
 EOF
 }
 
 dir=$top/spotcraft-world speed=1 bots=0 cells='' edits=100 replacing='' json='' storm_nodes='' storm_pool='' words=()
-freeze_ms=6000 after_ms=3000 risk_ms=10000 flaps=5
 
 number() {
     if ! [[ $2 =~ ^[0-9]{1,6}$ ]] || [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then
         die "$1 takes a number from $3 to $4, not '$2'"
     fi
 }
+
+before_ms=${REHEARSE_BEFORE_MS:-2000} after_ms=${REHEARSE_AFTER_MS:-3000} risk_ms=${REHEARSE_RISK_MS:-10000}
+freeze_ms=${REHEARSE_FREEZE_MS:-6000} lease_ms=${REHEARSE_LEASE_MS:-4000} flaps=${REHEARSE_FLAPS:-5}
+number REHEARSE_BEFORE_MS "$before_ms" 0 60000
+number REHEARSE_AFTER_MS "$after_ms" 0 60000
+number REHEARSE_RISK_MS "$risk_ms" 1 60000
+number REHEARSE_FREEZE_MS "$freeze_ms" 1 60000
+number REHEARSE_LEASE_MS "$lease_ms" 0 60000
+number REHEARSE_FLAPS "$flaps" 1 100
 
 given="$*"
 while [ $# -gt 0 ]; do
@@ -54,7 +69,7 @@ while [ $# -gt 0 ]; do
         --bots) number --bots "$2" 0 2000 && bots=$2 ;;
         --cells) number --cells "$2" 2 64 && cells=$2 ;;
         --edits-per-s) number --edits-per-s "$2" 1 10000 && edits=$2 ;;
-        --nodes) number --nodes "$2" 1 1000 && storm_nodes=$2 ;;
+        --nodes) number --nodes "$2" 1 256 && storm_nodes=$2 ;;
         --pool) storm_pool=$2 ;;
         esac
         shift
@@ -137,7 +152,8 @@ check_nodes() {
 deadline=0 showing='' shown=0 shown_ms=0
 
 bar() {
-    local full=$((had[$1] ? 30 * (had[$1] - has[$1]) / had[$1] : 30)) k text=''
+    local full=0 k text=''
+    if [ "${had[$1]:-}" ]; then full=$((had[$1] ? 30 * (had[$1] - has[$1]) / had[$1] : 30)); fi # else nothing is known yet
     for ((k = 0; k < 30; k++)); do
         if [ $k -lt $full ]; then text+='#'; else text+='-'; fi
     done
@@ -209,57 +225,62 @@ replace_all() {
     done
 }
 
+# with_notice MS COMMAND...: so many ms until those who still run are killed.
 with_notice() {
+    local ms=$1
+    shift
     now deadline
-    deadline=$((deadline + minutes_ms))
+    deadline=$((deadline + ms))
     replace_all
     "$@"
-    until_all $((minutes_ms + 5000)) left gone || say "not all of them ended, though they were killed" >&2
+    until_all $((ms + 5000)) left gone || say "not all of them ended, though they were killed" >&2
     deadline=0
-    for_ms $after_ms
+    for_ms "$after_ms"
 }
 
 course() {
     case $what in
     itn | storm)
         event "$what" "$minutes_ms" "" "${nodes[@]}"
-        with_notice interrupt "$minutes_ms" terminate "${nodes[@]}"
+        with_notice "$minutes_ms" interrupt "$minutes_ms" terminate "${nodes[@]}"
         ;;
     asg)
-        event asg "$minutes_ms" "" "${nodes[@]}"
-        with_notice take_out "$minutes_ms" "${nodes[@]}"
+        event asg "$hook_ms" "" "${nodes[@]}"
+        with_notice "$hook_ms" take_out "${nodes[@]}"
         ;;
     maintenance)
         event maintenance "$minutes_ms" "" "${nodes[@]}"
-        with_notice maintain "$minutes_ms" "${nodes[@]}"
+        with_notice "$minutes_ms" maintain "$minutes_ms" "${nodes[@]}"
         ;;
     rebalance)
         event rebalance 0 "" "${nodes[@]}"
         rebalance "${nodes[@]}"
-        until_all $risk_ms at_risk || true
-        for_ms $risk_ms
+        until_all 10000 at_risk || true
+        for_ms "$risk_ms"
         calm rebalance "${nodes[@]}"
-        until_all $risk_ms running || true
+        until_all 10000 running || true
         ;;
     flap)
         event flap 0 "" "${nodes[@]}"
-        flap $flaps 2500 "${nodes[@]}"
+        flap "$flaps" 2500 "${nodes[@]}"
         for_ms $((flaps * 5000))
-        until_all $risk_ms running || true
+        until_all 10000 running || true
         ;;
     kill)
         event kill 0 "" "${nodes[@]}"
         replace_all
         kill_now "${nodes[@]}"
         until_all 5000 gone || true
-        for_ms $((after_ms + 4000)) # a lease, and what follows it
+        for_ms "$lease_ms" # and what follows it
+        for_ms "$after_ms"
         ;;
     freeze)
         event freeze 0 "for $((freeze_ms / 1000)) seconds" "${nodes[@]}"
-        freeze $freeze_ms "${nodes[@]}"
+        freeze "$freeze_ms" "${nodes[@]}"
         for_ms $((freeze_ms + after_ms + 2000))
         ;;
     esac
+    until_nothing_due 10000
     show last
 }
 
@@ -278,7 +299,7 @@ if [ "$bots" -gt 0 ]; then
 fi
 tell start "\"title\":\"$what ${nodes[*]}\",\"command\":$(quoted "ops/reclaim.sh $given"),\"bots\":$bots,\"speed\":$speed"
 watch_world 200
-for_ms 2000 # how it is when nothing happens
+for_ms "$before_ms" # how it is when nothing happens
 if [ -z "$json" ]; then
     say "$what: ${nodes[*]}"
     showing=yes
@@ -287,8 +308,8 @@ course
 [ -z "$bots_pid" ] || [ "$json" ] || say "the players stop building, and the world is read"
 tell end
 bots_end
-keep_readings
 watch_end
+keep_readings
 if [ "$json" ]; then
     "$bin/ops/spotcraft-report" json "$timeline"
 else

@@ -60,6 +60,28 @@ run_due() {
     done
 }
 
+# Is something due that matters still? The kill of a machine that has gone does not.
+anything_due() {
+    local k
+    read_timeline
+    for k in "${!due_do[@]}"; do
+        [[ ${due_do[$k]} = "reap "* && ${ended[${due_do[$k]#reap }]:-} ]] || return 0
+    done
+    return 1
+}
+
+# until_nothing_due MS: what is due is done, for so long at most.
+until_nothing_due() {
+    local t end
+    now t
+    end=$((t + $1))
+    while anything_due && [ "$t" -lt "$end" ]; do
+        run_due
+        sleep 0.1
+        now t
+    done
+}
+
 # ---- those who watch, and the players ----
 
 watch_pid='' bots_pid=''
@@ -134,7 +156,8 @@ read_timeline() {
     done
 }
 
-# What the metadata service knows: when each notice was read first.
+# What the metadata service knows: when each notice was read first. One line of many kilobytes, which nobody else may write
+# into: those who watch have ended.
 keep_readings() {
     local known
     known=$(http_get "$imds_port" /control | tr -d '\n') || return 0
@@ -148,11 +171,14 @@ reap() {
     if signal_node KILL "$1"; then tell killed "\"name\":\"$1\""; fi
 }
 
+declare -A told=() # those whose metadata have a notice from us
+
 # interrupt MS ACTION NAME...: the two minutes' notice.
 interrupt() {
     local ms=$1 action=$2 name
     shift 2
     for name in "$@"; do
+        told+=(["$name"]=yes)
         imds "$name/itn?action=$action&in_ms=$ms" || die "the metadata service did not take the notice for $name"
         at "$ms" reap "$name"
     done
@@ -161,17 +187,20 @@ interrupt() {
 rebalance() {
     local name
     for name in "$@"; do
+        told+=(["$name"]=yes)
         imds "$name/rebalance" || die "the metadata service did not take the recommendation for $name"
     done
 }
 
-# take_out MS NAME...: its group takes the instance out; the lifecycle hook holds it for MS.
+hook_ms=120000
+# take_out NAME...: its group takes the instance out; the lifecycle hook holds it for two minutes, whatever the speed: no
+# metadata tell how long it holds, so nobody could know that it is less.
 take_out() {
-    local ms=$1 name
-    shift
+    local name
     for name in "$@"; do
+        told+=(["$name"]=yes)
         imds "$name/asg?state=Terminated" || die "the metadata service did not take the new state of $name"
-        at "$ms" reap "$name"
+        at "$hook_ms" reap "$name"
     done
 }
 
@@ -180,6 +209,7 @@ maintain() {
     local ms=$1 name
     shift
     for name in "$@"; do
+        told+=(["$name"]=yes)
         imds "$name/maintenance?code=instance-retirement&in_ms=$ms&id=rehearsal-$events" ||
             die "the metadata service did not take the maintenance of $name"
         at "$ms" reap "$name"
@@ -225,7 +255,7 @@ calm() {
     local what=$1 name
     shift
     for name in "$@"; do
-        imds "$name/withdraw?what=$what" || true
+        if imds "$name/withdraw?what=$what"; then tell withdrawn "\"name\":\"$name\",\"what\":\"$what\""; fi
     done
 }
 
@@ -235,16 +265,20 @@ replace() {
     exec 8>"$dir/run/adding"
     flock -w 60 8 || die "another script has been adding a node for a minute"
     node_next name
-    node_start "$name" "$1" 8>&-
+    node_start "$name" "$1" 7<&- 8>&-
     exec 8>&-
     tell started "\"name\":\"$name\",\"pool\":\"$1\""
 }
 
-# Nothing of ours stays behind, whatever happened.
+# Nothing of ours stays behind, whatever happened: no player, no node that hangs, no notice that nobody follows up.
 rehearsal_over() {
     local name
+    trap '' INT TERM
     for name in "${!frozen[@]}"; do
         signal_node CONT "$name" || true
+    done
+    for name in "${!told[@]}"; do
+        if running "$name" >/dev/null; then imds "$name/withdraw?what=all" || true; fi
     done
     [ -z "$bots_pid" ] || kill -s KILL "$bots_pid" 2>/dev/null || true
     watch_end
