@@ -41,7 +41,7 @@ enum {
 
 struct round {
     struct node *node;
-    struct coord_member *list; /* who may be given cells */
+    struct coord_member *list; /* who may be given cells: the first n_list; then the others */
     unsigned n_list;
     unsigned going, releasing; /* cells on their way */
     size_t rows;               /* ... and how many these have: copies take turns on a link */
@@ -178,14 +178,20 @@ static void release(struct round *r, struct owned *o, const char *why)
     r->releasing++;
 }
 
-/* A follower has it already, if that one still takes part. */
-static void promote(struct round *r, struct owned *o)
+/* A follower has it already, if that one still takes part, and has room: it took the copy for its memory alone. False:
+ * the cell is to be offered. */
+static bool promote(struct round *r, struct owned *o)
 {
+    struct node *n = r->node;
     struct coord_member *m = listed(r, o->out->target);
-    if (m)
+    if (m && balance_has_room(r->list, n->n_members, m->self.load, load_cell(n, o))) {
         flip(r, o, m);
-    else
-        handoff_cancel(r->node, o, "the follower does not run");
+        return true;
+    }
+    if (!m && targets_runs(n, o->out->target)) /* it had no room a moment ago: the copy is worth the wait */
+        return true;
+    handoff_cancel(n, o, m ? "the follower has no room" : "the follower does not run");
+    return false;
 }
 
 static void send_away(struct round *r, struct owned *o)
@@ -195,10 +201,8 @@ static void send_away(struct round *r, struct owned *o)
     if (unwatched_long(n, o) && store_has_all(o)) {
         if (r->releasing < RELEASES_AT_ONCE)
             release(r, o, "nobody watches it");
-    } else if (!room || o->handoff_retry_ms > node_now(n)) {
+    } else if (!room || o->handoff_retry_ms > node_now(n) || (o->out && promote(r, o))) {
         return;
-    } else if (o->out) {
-        promote(r, o);
     } else if (o->handoff_tries >= TRIES_MAX) {
         o->handoff_tries = 0;
         o->handoff_retry_ms = node_later(n, REST_MS);
@@ -278,10 +282,10 @@ void moves_shed(struct node *n)
         struct owned *o = list[k - 1];
         if (!watched(o) || o->handoff_retry_ms > now) /* unwatched: it is released when it was idle for long enough */
             continue;
-        uint64_t target = o->out ? 0 : targets_choose(n, o, r.list, r.n_list);
-        if (o->out)
-            promote(&r, o);
-        else if (target)
+        if (o->out && promote(&r, o))
+            continue;
+        uint64_t target = targets_choose(n, o, r.list, r.n_list);
+        if (target)
             offer(&r, o, target);
     }
     free(list);

@@ -43,20 +43,19 @@ struct coord_member *targets_list(const struct node *n, unsigned *count)
 {
     struct coord_member *list = mem_array(n->n_members + 1, sizeof *list);
     uint64_t now = node_now(n);
+    unsigned n_others = 0;
     *count = 0;
     for (unsigned k = 0; k < n->n_members; k++) {
-        struct coord_member *m = &list[*count];
-        const struct neighbour *b = neighbour_of(n, n->members[k].id);
-        *m = n->members[k];
-        if (m->id == n->id) {
-            m->self.load = load_node(n).told;
-            m->self.state = node_told_state(n);
-        } else if (m->self.state != NODE_RUNNING || !b || !b->link || b->full_until_ms > now) {
-            continue;
+        struct coord_member m = n->members[k];
+        const struct neighbour *b = neighbour_of(n, m.id);
+        bool fit = m.id == n->id || (m.self.state == NODE_RUNNING && b && b->link && b->full_until_ms <= now);
+        if (m.id == n->id) {
+            m.self.load = load_node(n).told;
+            m.self.state = node_told_state(n);
         } else {
-            m->self.load += given_to(b, now / 1000);
+            m.self.load += b ? given_to(b, now / 1000) : 0;
         }
-        ++*count;
+        list[fit ? (*count)++ : n->n_members - ++n_others] = m;
     }
     return list;
 }

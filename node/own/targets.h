@@ -8,8 +8,9 @@
 #include "node/own/placement.h"
 #include "node/parts.h"
 
-/* Who runs, is linked and has room, with its load as far as we know; and this node itself, whatever its state. The
- * caller frees it. */
+/* Who runs, is linked and has room, with its load as far as we know; and this node itself, whatever its state. Behind
+ * those, up to n->n_members, come all others: what they hold counts when it is asked how much one may hold. The caller
+ * frees it. */
 struct coord_member *targets_list(const struct node *n, unsigned *count);
 bool targets_runs(const struct node *n, uint64_t id); /* and is linked; it may have no room */
 /* The best of the list for this cell, without this node; 0: there is none. */

@@ -386,6 +386,34 @@ static void a_node_that_keeps_no_more_copies_takes_cells(void **state)
     assert_int_equal(followed_of(r, 0), COPIES);
 }
 
+/* A node that runs, but that nobody is linked with. */
+static void ghost(struct node_rig *r)
+{
+    struct coord_req *req = coord_req_new(COORD_RENEW, 999, NULL, NULL);
+    req->renew.role = ROLE_NODE;
+    req->renew.ttl_ms = 60000;
+    req->renew.self = (struct coord_self){.address = "ghost:1", .state = NODE_RUNNING};
+    model_redis_apply(r->redis, req);
+    coord_req_free(req);
+}
+
+/* Copies are accepted for their memory alone: whether the cells are too many is seen when they are to be flipped. */
+static void no_follower_gets_more_than_its_room(void **state)
+{
+    struct node_rig *r = *state = followed_cells(CELLS);
+    struct cell_pos busy = {0, 200};
+    ghost(r);
+    node_rig_pass(r, 1500);
+    load_said(r->node[2].node, node_rig_owned(r, 2, busy), 2590); /* of three nodes' about 3,150: room for a few */
+    node_rig_pass(r, 2500);
+    assert_int_equal(followed_of(r, 0), CELLS);
+    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
+    node_rig_pass(r, 100);
+    assert_in_range(cells_of(r, 2), 1, CELLS / 2);
+    assert_int_equal(cells_of(r, 1), CELLS - cells_of(r, 2));
+}
+
 /* Redis owes the answer for which a frozen cell waits. */
 static void a_slow_redis_puts_no_target_in_the_wrong(void **state)
 {
@@ -501,6 +529,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_slow_redis_puts_no_target_in_the_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(who_leaves_begins_without_grudges, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_keeps_no_more_copies_takes_cells, teardown),
+        cmocka_unit_test_teardown(no_follower_gets_more_than_its_room, teardown),
         cmocka_unit_test_teardown(a_cell_that_balances_is_not_copied_twice, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
