@@ -76,6 +76,9 @@ function checkGitops() {
         for (const m of markers)
             if (!policies.includes(m))
                 errors.push(`${env}: there is no image policy ${m}`);
+        for (const kind of ['PodMonitor', 'PrometheusRule'])
+            if (!docsOf(env).some((d) => d.kind === kind))
+                errors.push(`${env}: no ${kind}: nothing would be scraped, or no alert fire`);
         if (parse(text).images?.find((i) => i.name === 'spotcraft')?.newTag === undefined)
             errors.push(`${env}: no tag is said`);
     }
