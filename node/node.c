@@ -13,7 +13,10 @@
 #include "proto/base/mem.h"
 #include "proto/base/metrics.h"
 
-enum { JOIN_RETRY_MS = 500 };
+enum {
+    JOIN_RETRY_MS = 500,
+    STORE_FIRST_MS = 2000 /* a store that has not answered by then is not waited for */
+};
 
 struct node_metrics node_metrics;
 
@@ -227,6 +230,7 @@ struct node *node_new(uint64_t id, const struct node_settings *s, const struct n
     n->scratch = arena_new();
     n->rows = mem_array(ROWS_PER_MSG, sizeof *n->rows);
     lease_init(&n->lease, s->lease_ms);
+    n->store_waited_ms = node_later(n, STORE_FIRST_MS);
     spot_init(&n->spot, s->at_risk_quiet_ms, s->maintenance_ms, node_now(n));
     return n;
 }
@@ -363,9 +367,13 @@ static void on_joined(struct coord_req *req, void *arg)
     coord_req_free(req);
 }
 
+/* The store speaks first, if it speaks: who has another world's store shall not write his cell size into an empty
+ * Redis. */
 static void join(struct node *n)
 {
-    if (n->joining_sent || n->failed || n->join_retry_ms > node_now(n))
+    struct store *store = n->env.store;
+    bool heard = store->ops->healthy(store) || node_now(n) >= n->store_waited_ms;
+    if (n->joining_sent || n->failed || !heard || n->join_retry_ms > node_now(n))
         return;
     struct coord_req *req = coord_req_new(COORD_JOIN_WORLD, n->id, on_joined, n);
     req->world.cell_chunks = CELL_CHUNKS;
@@ -395,6 +403,10 @@ void node_tick(struct node *n)
 {
     if (n->ended)
         return;
+    /* Who owns cells goes on: it is more likely that a failover led to a wrong server than that all of this is wrong.
+     */
+    if (!n->cells && store_fit(n->env.store) == STORE_OTHER_CELLS)
+        n->failed = "the world in the store has another cell size";
     if (!n->joined) {
         join(n);
         n->ended = n->spot.phase == SPOT_LEAVING;
@@ -434,9 +446,8 @@ const char *node_not_ready(const struct node *n)
         return "redis: it restarted, and claims are closed for a moment";
     if (n->evicts)
         return "redis: maxmemory-policy must be noeviction";
-    const struct store_ops *store = n->env.store->ops;
-    if (!store->healthy(n->env.store))
-        return store->foreign && store->foreign(n->env.store)
+    if (!n->env.store->ops->healthy(n->env.store))
+        return store_fit(n->env.store) != STORE_FITS
                    ? "store: another schema or cell size than ours, see store_trouble in the log"
                    : "the store is not answering, see store_trouble in the log";
     return NULL;

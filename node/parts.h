@@ -224,6 +224,7 @@ struct node {
     bool checked;       /* node_checked() */
     const char *failed; /* why it can never run: another cell size */
     uint64_t join_retry_ms;
+    uint64_t store_waited_ms; /* it joins then, even if the store has not answered */
     bool joining_sent, joined; /* the world's constants are being compared; are right */
 
     struct owned *cells; /* by id */
@@ -350,6 +351,7 @@ void flush_release(struct node *n, struct owned *o); /* begin to give it up */
 /* ---- own/moves.c ---- */
 void moves_leave_begins(struct node *n);
 void moves_leave(struct node *n);
+bool moves_is_late(const struct node *n);    /* leaving: no time is left but to release the rest */
 bool moves_in_reserve(const struct node *n); /* half of the time to leave is over: rows go to the store at once */
 bool moves_will_hold(const struct node *n);  /* at the rate so far, and if anybody takes the cells */
 void moves_shed(struct node *n);             /* at risk */

@@ -427,6 +427,11 @@ bool pg_conn_idle(const struct pg_conn *c)
     return c->state == IDLE;
 }
 
+bool pg_conn_other_cells(const struct pg_conn *c)
+{
+    return c->cell_chunks_found > 0 && c->cell_chunks_found != c->cell_chunks;
+}
+
 PGconn *pg_conn_handle(struct pg_conn *c)
 {
     return c->pg;

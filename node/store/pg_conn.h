@@ -33,6 +33,7 @@ void pg_conn_start(struct pg_conn *c); /* when it is idle */
 void pg_conn_close(struct pg_conn *c); /* back to idle, without lost() */
 bool pg_conn_ready(const struct pg_conn *c);
 bool pg_conn_idle(const struct pg_conn *c);
+bool pg_conn_other_cells(const struct pg_conn *c); /* the world there has another cell size */
 PGconn *pg_conn_handle(struct pg_conn *c);
 /* Something was queued: send what the socket takes, the rest when it takes more. False: broken, the caller closes it.
  */

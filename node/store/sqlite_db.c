@@ -78,6 +78,7 @@ struct sqlite_db {
     sqlite3 *handle; /* NULL: not open */
     sqlite3_stmt *stmt[STATEMENTS];
     uint64_t busy_until_ms; /* of the lock that we wait for now */
+    bool other_cells;       /* the world in it is another one's */
     char trouble[192];      /* the last one that was logged: not said twice */
 };
 
@@ -213,7 +214,8 @@ static enum err check_world(struct sqlite_db *db)
         return trouble(db);
     if (cell_chunks == 0 && (!exec(db, insert) || !query_number(db, "SELECT cell_chunks FROM world", 0, &cell_chunks)))
         return trouble(db);
-    if (cell_chunks == db->cell_chunks)
+    db->other_cells = cell_chunks != db->cell_chunks;
+    if (!db->other_cells)
         return ERR_OK;
     char why[96];
     snprintf(why, sizeof(why), "its cells are %" PRId64 " chunks wide, ours %" PRIu32, cell_chunks, db->cell_chunks);
@@ -223,6 +225,7 @@ static enum err check_world(struct sqlite_db *db)
 
 static enum err db_open(struct sqlite_db *db)
 {
+    db->other_cells = false;
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(db->path, &db->handle, flags, NULL) != SQLITE_OK)
         return trouble(db);
@@ -510,9 +513,11 @@ void sqlite_db_run(struct sqlite_db *db, struct sqlite_work **works, unsigned n)
     }
     if (e == ERR_OK && !plain(db, COMMIT))
         e = trouble(db);
-    for (unsigned k = 0; k < n; k++)
+    for (unsigned k = 0; k < n; k++) {
         if (e != ERR_OK || works[k]->err == ERR_IO)
             fail(works[k], e != ERR_OK ? e : ERR_IO);
+        works[k]->other_cells = e == ERR_MISMATCH && db->other_cells;
+    }
     if (e == ERR_OK && all_good)
         db->trouble[0] = '\0';
     else

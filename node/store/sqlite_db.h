@@ -13,6 +13,7 @@
 struct sqlite_work {
     struct store_req *req; /* NULL: only see whether the file is good */
     enum err err;          /* out */
+    bool other_cells;      /* out: ERR_MISMATCH is for the cell size, not the schema */
     unsigned broken;       /* out: rows that made no sense */
     /* out: what req->row becomes, on ERR_OK and ERR_STALE of a claim or raise; seen is a fresh reference */
     struct store_cell row;

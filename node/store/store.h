@@ -72,17 +72,27 @@ struct store_req {
 struct store_req *store_req_new(enum store_op op, store_done *done, void *arg);
 void store_req_free(struct store_req *r);
 
+/* Is what was found there what this version works with? */
+enum store_fit {
+    STORE_FITS,         /* or nobody knows: it does not answer */
+    STORE_OTHER_SCHEMA, /* a migration, or another version, mends it */
+    STORE_OTHER_CELLS   /* a world with another cell size: it never will be ours */
+};
+
 struct store;
 struct store_ops {
     void (*submit)(struct store *s, struct store_req *r);
-    void (*close)(struct store *s);   /* waits for what is in flight, at most 5 s; their done() are called */
-    bool (*healthy)(struct store *s); /* did the last thing that we tried work? for /readyz */
-    /* Not healthy as its schema or cell size is not ours? NULL: that cannot be. */
-    bool (*foreign)(struct store *s);
+    void (*close)(struct store *s);         /* waits for what is in flight, at most 5 s; their done() are called */
+    bool (*healthy)(struct store *s);       /* did the last thing that we tried work? for /readyz */
+    enum store_fit (*fit)(struct store *s); /* NULL: it always does */
 };
 struct store {
     const struct store_ops *ops;
 };
+static inline enum store_fit store_fit(struct store *s)
+{
+    return s->ops->fit ? s->ops->fit(s) : STORE_FITS;
+}
 static inline void store_submit(struct store *s, struct store_req *r)
 {
     s->ops->submit(s, r);

@@ -46,7 +46,8 @@ struct pg_store {
     struct job *queue, *sent;
     unsigned n_queue, n_sent, n_sent_rows;
     uint64_t backoff_ms, connect_at_ms;
-    bool good, mismatch, closing;
+    bool good, closing;
+    enum store_fit fit;
     char trouble[192]; /* the last one that was logged: not said twice */
 };
 
@@ -96,7 +97,7 @@ static void on_lost(void *owner, enum err e, const char *why)
 {
     struct pg_store *s = owner;
     s->good = false;
-    s->mismatch = e == ERR_MISMATCH;
+    s->fit = e != ERR_MISMATCH ? STORE_FITS : pg_conn_other_cells(s->conn) ? STORE_OTHER_CELLS : STORE_OTHER_SCHEMA;
     if (strncmp(s->trouble, why, sizeof(s->trouble) - 1) != 0) {
         strncpy(s->trouble, why, sizeof(s->trouble) - 1);
         char quoted[384];
@@ -105,7 +106,7 @@ static void on_lost(void *owner, enum err e, const char *why)
     }
     connect_later(s);
     give_up_sent(s, e == ERR_TIMEOUT ? ERR_TIMEOUT : ERR_IO);
-    if (s->mismatch)
+    if (s->fit != STORE_FITS)
         give_up_queue(s, ERR_MISMATCH);
 }
 
@@ -158,7 +159,7 @@ static void on_ready(void *owner)
 {
     struct pg_store *s = owner;
     s->good = true;
-    s->mismatch = false;
+    s->fit = STORE_FITS;
     s->backoff_ms = BACKOFF_MIN_MS;
     s->trouble[0] = '\0';
     event_active(s->wake, EV_TIMEOUT, 0);
@@ -167,7 +168,7 @@ static void on_ready(void *owner)
 static void pg_submit(struct store *store, struct store_req *r)
 {
     struct pg_store *s = (struct pg_store *)store;
-    enum err e = s->closing ? ERR_CLOSED : s->mismatch ? ERR_MISMATCH : store_check(r, &r->row_refused);
+    enum err e = s->closing ? ERR_CLOSED : s->fit != STORE_FITS ? ERR_MISMATCH : store_check(r, &r->row_refused);
     if (e == ERR_OK && s->n_queue >= STORE_QUEUE_MAX)
         e = ERR_FULL;
     if (e != ERR_OK) {
@@ -266,9 +267,9 @@ static bool pg_healthy(struct store *store)
     return s->good && pg_conn_ready(s->conn);
 }
 
-static bool pg_foreign(struct store *store)
+static enum store_fit pg_fit(struct store *store)
 {
-    return ((struct pg_store *)store)->mismatch;
+    return ((struct pg_store *)store)->fit;
 }
 
 /* The loop may be what called us, and cannot run inside itself: waits on the one socket instead. */
@@ -293,7 +294,7 @@ static void pg_close(struct store *store)
     free(s);
 }
 
-static const struct store_ops pg_ops = {pg_submit, pg_close, pg_healthy, pg_foreign};
+static const struct store_ops pg_ops = {pg_submit, pg_close, pg_healthy, pg_fit};
 static const struct pg_conn_ops conn_ops = {on_ready, on_readable, on_lost};
 
 enum err store_postgres_open(const char *url, struct event_base *base, struct evdns_base *dns, uint32_t cell_chunks,

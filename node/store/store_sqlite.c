@@ -36,7 +36,8 @@ struct sqlite_store {
     struct store_later *later;
     struct event *probe;
     struct job *inside;
-    bool good, foreign, closing;
+    bool good, closing;
+    enum store_fit fit;
 };
 
 static void on_run(void *ctx, struct worker_job **jobs, unsigned n)
@@ -76,8 +77,8 @@ static void on_done(void *ctx, struct worker_job *worker_job)
     struct job *job = (struct job *)worker_job;
     enum err e = job->work.err;
     DL_DELETE(s->inside, job);
-    s->foreign = e == ERR_MISMATCH;
-    s->good = e != ERR_IO && !s->foreign;
+    s->fit = e != ERR_MISMATCH ? STORE_FITS : job->work.other_cells ? STORE_OTHER_CELLS : STORE_OTHER_SCHEMA;
+    s->good = e != ERR_IO && s->fit == STORE_FITS;
     if (job->req)
         give_answer(job);
     free(job);
@@ -125,9 +126,9 @@ static bool sqlite_healthy(struct store *store)
     return ((struct sqlite_store *)store)->good;
 }
 
-static bool sqlite_foreign(struct store *store)
+static enum store_fit sqlite_fit(struct store *store)
 {
-    return ((struct sqlite_store *)store)->foreign;
+    return ((struct sqlite_store *)store)->fit;
 }
 
 /* The thread hangs in a system call. Its caller gets the request back without what the thread still reads: the arena
@@ -165,7 +166,7 @@ static void sqlite_close(struct store *store)
     free(s);
 }
 
-static const struct store_ops sqlite_ops = {sqlite_submit, sqlite_close, sqlite_healthy, sqlite_foreign};
+static const struct store_ops sqlite_ops = {sqlite_submit, sqlite_close, sqlite_healthy, sqlite_fit};
 static const struct worker_ops worker_ops = {on_run, on_done};
 
 enum err store_sqlite_open(const char *path, struct event_base *base, uint32_t cell_chunks, struct store **out,
