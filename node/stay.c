@@ -9,34 +9,38 @@
 
 enum { LEAVE_RETRY_MS = 100 };
 
-/* What others are told when it changed; what is given up before it could be told to anybody. */
+/* Copies that cannot be ours yet: their sources ask another at once. All else that is on its way here goes on, is
+ * served and leaves like the rest: Redis names us as its owner already, or may do so any time, and whoever asks for it
+ * elsewhere is sent to us. */
+static void drop_what_is_not_ours(struct node *n, const char *why)
+{
+    struct owned *o, *next;
+    HASH_ITER (hh, n->cells, o, next) {
+        if (o->state == OWN_FOLLOWING && !o->in->ready)
+            claim_drop(n, o, 0, 0, 0, why);
+    }
+}
+
+/* What follows at once from another phase, or from a deadline where there was none. */
 static void phase_changed(struct node *n, enum spot_phase was, uint64_t deadline_was)
 {
     const struct spot *s = &n->spot;
-    bool leaves = s->phase == SPOT_LEAVING && s->deadline_ms && !(was == SPOT_LEAVING && deadline_was);
-    if (s->phase != was || leaves) {
-        log_info("node_state from=%s to=%s why=%s cells=%u deadline_ms=%lld", spot_phase_text(was),
-                 spot_phase_text(s->phase), *s->why ? s->why : "-", HASH_COUNT(n->cells),
-                 s->deadline_ms ? (long long)s->deadline_ms - (long long)node_now(n) : -1);
-        lease_soon(&n->lease); /* the others are told at once */
-    }
-    if (s->phase == was && !leaves)
+    bool changed = s->phase != was;
+    bool leaves = s->phase == SPOT_LEAVING && s->deadline_ms && (changed || !deadline_was);
+    if (!changed && !leaves)
         return;
-    struct owned *o, *next;
-    if (leaves) {
-        moves_leave_begins(n);
-    }
-    HASH_ITER (hh, n->cells, o, next) {
+    log_info("node_state from=%s to=%s why=%s cells=%u deadline_ms=%lld", spot_phase_text(was),
+             spot_phase_text(s->phase), *s->why ? s->why : "-", HASH_COUNT(n->cells),
+             s->deadline_ms ? (long long)s->deadline_ms - (long long)node_now(n) : -1);
+    lease_soon(&n->lease); /* the others are told at once */
+    for (struct owned *o = n->cells; o; o = o->hh.next) {
         o->handoff_tries = 0;
         o->avoid = 0;
-        bool may_be_ours = o->in && o->in->ready;
-        bool copy = o->in && !may_be_ours;
-        if (leaves && o->state < OWN_SERVING && !may_be_ours)
-            claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "leaving");
-        else if (s->phase != was && s->phase == SPOT_LEAVING && copy)
-            claim_drop(n, o, 0, 0, 0,
-                       "draining"); /* a claim goes on and leaves like the others: Redis may know of it */
     }
+    if (changed && (s->phase == SPOT_AT_RISK || s->phase == SPOT_LEAVING))
+        drop_what_is_not_ours(n, spot_phase_text(s->phase));
+    if (leaves)
+        moves_leave_begins(n);
 }
 
 void stay_try_start(struct node *n)
@@ -98,8 +102,6 @@ static void on_left(struct coord_req *req, void *arg)
     coord_req_free(req);
 }
 
-/* Everything that can be given up in order; a cell that is still being claimed is simply forgotten: nobody was told of
- * it. */
 void node_stop(struct node *n, uint32_t deadline_ms)
 {
     enum spot_phase was = n->spot.phase;
@@ -135,6 +137,19 @@ bool node_undrain(struct node *n)
     return node_takes_part(n);
 }
 
+/* It is late, and nothing is served any more: what is still being claimed would only keep the lease, and with it others
+ * from claiming it. */
+static void give_up_claims(struct node *n)
+{
+    struct owned *o, *next;
+    for (o = n->cells; o; o = o->hh.next) {
+        if (o->state >= OWN_SERVING)
+            return;
+    }
+    HASH_ITER (hh, n->cells, o, next)
+        claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "no time left");
+}
+
 static void leave_tick(struct node *n)
 {
     if (node_now(n) >= n->spot.deadline_ms) {
@@ -142,6 +157,8 @@ static void leave_tick(struct node *n)
         n->ended = true;
         return;
     }
+    if (moves_is_late(n))
+        give_up_claims(n);
     if (HASH_COUNT(n->cells) || !presence_saved(n))
         return;
     if (n->left) {

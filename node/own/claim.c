@@ -154,12 +154,17 @@ static void decide(struct node *n, struct owned *o, const struct coord_cell *c)
         claim_drop(n, o, c->owner, c->owner_epoch, 0, "owned_elsewhere");
         return;
     }
+    bool ours = mine || o->warm; /* Redis names us; or what others would have to load is here */
+    if (!ours && !node_takes_part(n)) {
+        claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "leaving");
+        return;
+    }
     if (!lease_may_claim(&n->lease, node_now(n)) || n->closed) {
         o->retry_ms = node_later(n, CLOSED_RETRY_MS);
         return;
     }
     bool settled = o->checked && n->spot.phase == SPOT_RUNNING; /* at risk: only what nobody else could take */
-    if (!settled && !mine && o->n_waiting > 0) {
+    if (!settled && !ours && o->n_waiting > 0) {
         uint64_t owners[NEIGHBOURS];
         for (unsigned k = 0; k < NEIGHBOURS; k++)
             owners[k] = c[1 + k].owner_alive ? c[1 + k].owner : 0;

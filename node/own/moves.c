@@ -159,7 +159,7 @@ static uint64_t release_ms(const struct node *n)
     return need < most ? need : most;
 }
 
-static bool is_late(const struct node *n)
+bool moves_is_late(const struct node *n)
 {
     return n->spot.deadline_ms && node_now(n) + release_ms(n) >= n->spot.deadline_ms;
 }
@@ -216,7 +216,7 @@ static void send_away(struct round *r, struct owned *o)
 void moves_leave(struct node *n)
 {
     struct round r = round_begin(n);
-    bool late = is_late(n);
+    bool late = moves_is_late(n);
     unsigned count;
     struct owned **list = moves_by_visitors(n, &count);
     for (unsigned k = 0; k < count; k++) {
