@@ -7,7 +7,11 @@
 #include "proto/base/log.h"
 #include "proto/base/metrics.h"
 
-enum { LEAVE_RETRY_MS = 100 };
+enum {
+    LEAVE_RETRY_MS = 100,
+    LAST_WORDS_MS = 200, /* of the deadline, or a part of a short one: for Redis to drop the lease */
+    LAST_WORDS_PART = 8
+};
 
 /* Copies that cannot be ours yet: their sources ask another at once. All else that is on its way here goes on, is
  * served and leaves like the rest: Redis names us as its owner already, or may do so any time, and whoever asks for it
@@ -150,23 +154,30 @@ static void give_up_claims(struct node *n)
         claim_drop(n, o, 0, 0, keep_choose(n, o->at, NULL), "no time left");
 }
 
+/* From then on the lease goes, whatever is left: others need not wait for its end. */
+static uint64_t last_words_ms(const struct node *n)
+{
+    uint64_t some = (n->spot.deadline_ms - n->leave_ms) / LAST_WORDS_PART;
+    return n->spot.deadline_ms - (some < LAST_WORDS_MS ? some : LAST_WORDS_MS);
+}
+
 static void leave_tick(struct node *n)
 {
-    if (node_now(n) >= n->spot.deadline_ms) {
-        log_warn("stop_deadline cells=%u", HASH_COUNT(n->cells));
-        n->ended = true;
-        return;
-    }
+    uint64_t now = node_now(n);
     if (moves_is_late(n))
         give_up_claims(n);
-    if (HASH_COUNT(n->cells) || !presence_saved(n))
+    bool done = !HASH_COUNT(n->cells) && presence_saved(n);
+    if (!done && now < last_words_ms(n))
         return;
-    if (n->left) {
+    if (n->left || now >= n->spot.deadline_ms) {
         n->ended = true;
-        log_info("stopped");
-    } else if (!n->leaving_sent && n->join_retry_ms <= node_now(n)) {
+        if (done && n->left)
+            log_info("stopped");
+        else
+            log_warn("stop_deadline cells=%u left=%d", HASH_COUNT(n->cells), n->left);
+    } else if (!n->leaving_sent && n->join_retry_ms <= now) {
         if (n->spot.phase != SPOT_EMPTY)
-            spot_emptied(&n->spot, node_now(n)); /* from here on no withdrawal calls it back */
+            spot_emptied(&n->spot, now); /* from here on no withdrawal calls it back */
         n->leaving_sent = true;
         coord_submit(n->env.coord, coord_req_new(COORD_LEAVE, n->id, on_left, n));
     }

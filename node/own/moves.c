@@ -6,7 +6,7 @@
  * already is only flipped. A cell that nobody watched for two seconds and that the store has whole is released instead:
  * nobody waits for it, and its copy would be a burden elsewhere. What must wait for its turn waits; what nobody takes
  * is served on. The deadline's second half is reserve: rows go to the store without waiting, and a moment before its
- * end the rest is released.
+ * end the rest is released, what was half copied, too.
  *
  * At risk: the coldest first, since the hottest have followers (follow.c), and the hint may come to nothing.
  *
@@ -221,7 +221,7 @@ void moves_leave(struct node *n)
     struct owned **list = moves_by_visitors(n, &count);
     for (unsigned k = 0; k < count; k++) {
         struct owned *o = list[k];
-        if (o->out && !o->out->follow_only)
+        if (o->out && !o->out->follow_only && (!late || o->out->phase >= OUT_FREEZING))
             continue;
         if (late)
             release(&r, o, "no time left");
@@ -309,6 +309,16 @@ static int edge_score(struct node *n, const struct owned *o, uint64_t target)
     return score;
 }
 
+/* Cells settle for the sake of balance alone. Whether a node gave them because it leaves, or may have to, the list of
+ * the living tells when they are here. */
+static void let_go_of_what_was_left_here(struct node *n)
+{
+    for (struct owned *o = n->cells; o; o = o->hh.next) {
+        if (o->settled_ms && !node_runs(n, o->came_from))
+            o->settled_ms = 0;
+    }
+}
+
 static struct owned *edge_cell(struct node *n, uint64_t target, uint32_t at_most)
 {
     struct owned *best = NULL;
@@ -332,6 +342,7 @@ void moves_balance(struct node *n)
     if (node_now(n) < n->balance_ms)
         return;
     n->balance_ms = node_later(n, BALANCE_MS);
+    let_go_of_what_was_left_here(n);
     struct round r = round_begin(n);
     struct balance b = balance_choose(r.list, r.n_list, n->id);
     bool any = false;

@@ -187,6 +187,54 @@ static void what_nobody_takes_is_served_until_the_deadline(void **state)
     assert_true(node_rig_check(r));
 }
 
+static bool has_ended(struct node_rig *r, void *arg)
+{
+    (void)arg;
+    return !r->node[0].node;
+}
+
+/* A target that falls silent in the middle of a copy: near the deadline what it has half is released all the same. */
+static void a_silent_target_does_not_hold_cells_past_the_deadline(void **state)
+{
+    enum { SHORT_MS = 3000 };
+    struct node_rig *r = *state;
+    for (unsigned k = 0; k < 40; k++) { /* more than a window of pieces */
+        for (int i = 0; i < CELLS; i++)
+            node_rig_edit(r, (struct cell_pos){i, 0});
+        node_rig_pass(r, 2);
+    }
+    uint64_t deadline = r->now_ms + SHORT_MS, owner, epoch, nr;
+    r->kept = MSG_GOT;
+    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, SHORT_MS));
+    node_rig_pass(r, 1000);
+    assert_int_equal(served(r), CELLS);
+    assert_int_equal(node_rig_owned(r, 0, (struct cell_pos){0, 0})->out->phase, OUT_COPYING);
+    assert_true(node_rig_until(r, has_ended, NULL, SHORT_MS, "the end"));
+    assert_true(r->now_ms < deadline - 200);
+    r->kept = 0;
+    assert_true(node_rig_check(r));
+    for (int i = 0; i < CELLS; i++)
+        assert_true(model_redis_cell(r->redis, (struct cell_pos){i, 0}, &owner, &epoch, &nr));
+}
+
+/* What cannot be released any more need not wait for the lease. */
+static void at_the_deadline_the_lease_goes_whatever_is_left(void **state)
+{
+    enum { SHORT_MS = 3000 };
+    struct node_rig *r = *state;
+    uint64_t deadline = r->now_ms + SHORT_MS, id = r->node[0].id;
+    for (unsigned k = 1; k < NRIG_NODES; k++)
+        node_notice(r->node[k].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_edit(r, (struct cell_pos){3, 0});
+    r->node[0].rows[STORE_FLUSH] = FATE_KEPT;
+    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, SHORT_MS));
+    assert_true(node_rig_until(r, has_ended, NULL, SHORT_MS + 20, "the end"));
+    assert_true(r->now_ms <= deadline + 20);
+    assert_false(model_redis_lives(r->redis, ROLE_NODE, id));
+    node_rig_start(r, 0);
+    assert_true(node_rig_check(r));
+}
+
 /* A notice that came to nothing: the node goes on with the cells that it still has. */
 static void a_withdrawn_notice_calls_the_node_back(void **state)
 {
@@ -517,6 +565,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(cells_go_to_another_pool, setup, teardown),
         cmocka_unit_test_setup_teardown(the_same_pool_is_better_than_none, setup, teardown),
         cmocka_unit_test_setup_teardown(what_nobody_takes_is_served_until_the_deadline, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_silent_target_does_not_hold_cells_past_the_deadline, setup, teardown),
+        cmocka_unit_test_setup_teardown(at_the_deadline_the_lease_goes_whatever_is_left, setup, teardown),
         cmocka_unit_test_setup_teardown(a_withdrawn_notice_calls_the_node_back, setup, teardown),
         cmocka_unit_test_setup_teardown(a_cell_that_was_not_taken_counts_as_here, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_does_not_put_the_deadline_in_danger, setup, teardown),
