@@ -112,6 +112,15 @@ enum node_state node_told_state(const struct node *n)
     return told[n->spot.phase];
 }
 
+bool node_runs(const struct node *n, uint64_t id)
+{
+    for (unsigned k = 0; k < n->n_members; k++) {
+        if (n->members[k].id == id)
+            return n->members[k].self.state == NODE_RUNNING;
+    }
+    return false;
+}
+
 bool node_others_run(const struct node *n)
 {
     for (unsigned k = 0; k < n->n_members; k++) {

@@ -156,7 +156,8 @@ struct owned {
     uint64_t handoff_retry_ms; /* not offered again before */
     unsigned handoff_tries;
     uint64_t avoid;      /* the node that did not take it */
-    uint64_t settled_ms; /* when it came here to make the load even; 0: it did not */
+    uint64_t settled_ms; /* when it came here; 0: it may move on */
+    uint64_t came_from;  /* the node that it came from then */
     struct cell_load load;
 
     UT_hash_handle hh;
@@ -224,7 +225,7 @@ struct node {
     bool checked;       /* node_checked() */
     const char *failed; /* why it can never run: another cell size */
     uint64_t join_retry_ms;
-    uint64_t store_waited_ms; /* it joins then, even if the store has not answered */
+    uint64_t store_waited_ms;  /* it joins then, even if the store has not answered */
     bool joining_sent, joined; /* the world's constants are being compared; are right */
 
     struct owned *cells; /* by id */
@@ -289,6 +290,7 @@ uint64_t node_now(const struct node *n);
 uint64_t node_unix_s(const struct node *n);
 bool node_takes_part(const struct node *n); /* running or at risk: it may hold what it did not hold before */
 enum node_state node_told_state(const struct node *n);
+bool node_runs(const struct node *n, uint64_t id);            /* as far as the list of the living tells */
 bool node_others_run(const struct node *n);                   /* other nodes to which cells may go */
 struct owned *node_owned(struct node *n, struct cell_pos at); /* NULL: not here */
 struct owned *node_owned_serial(struct node *n, struct cell_pos at, uint64_t serial);

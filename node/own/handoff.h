@@ -60,7 +60,6 @@ struct incoming {
     bool whole;        /* the copy's end came */
     bool ready;        /* said so: it may be ours any time */
     uint64_t epoch, n; /* the source's epoch; the last batch that we have */
-    bool for_balance;  /* its source stays: the cell is not moved again soon */
     uint64_t generation;
     uint64_t pieces;
     uint64_t heard_ms;

@@ -68,15 +68,6 @@ static uint64_t followed_rows(const struct node *n)
     return rows;
 }
 
-static bool source_stays(const struct node *n, uint64_t source)
-{
-    for (unsigned k = 0; k < n->n_members; k++) {
-        if (n->members[k].id == source)
-            return n->members[k].self.state == NODE_RUNNING;
-    }
-    return false;
-}
-
 static enum offer_answer judge(struct node *n, const struct msg_offer *offer)
 {
     const struct owned *o = node_owned(n, offer->cell);
@@ -111,7 +102,6 @@ static void on_offer(struct node *n, struct gate_link *l, const struct msg *m)
                                    .source = l->peer,
                                    .link = l->link,
                                    .follow_only = offer->follow_only,
-                                   .for_balance = source_stays(n, l->peer),
                                    .epoch = offer->epoch,
                                    .heard_ms = node_now(n)};
         load_said(n, o, offer_load(offer));
@@ -195,7 +185,8 @@ static void on_commit(struct node *n, struct owned *o, const struct msg_commit *
             players_enter(o->players, &c->players[k], 0);
     }
     players_orphan(o->players, 0, now); /* their gateways enter them again over links of their own */
-    o->settled_ms = in->for_balance ? now : 0;
+    o->settled_ms = now;
+    o->came_from = in->source;
     free(in);
     o->in = NULL;
     o->row_dirty = true; /* the store's row is raised with the first flush */
