@@ -6,7 +6,7 @@
  *                  leaving <-----'          an interruption, SIGTERM, an operator's drain
  *                     |
  *                     v
- *                   empty                   nothing is left to hand over: the lease goes, the process ends
+ *                   empty                   nothing is left to hand over, or no time: the lease goes, the process ends
  *
  * In go the notices of the metadata watcher as it finds them (again and again, with times that slide, in the past, or
  * not said at all), their withdrawals, SIGTERM, drains and the time; out come the phase, why, and the deadline.
@@ -59,7 +59,7 @@ bool spot_told(struct spot *s, enum notice_kind kind, uint64_t told_unix_ms, uin
 bool spot_withdrawn(struct spot *s, enum notice_kind kind, uint64_t now_ms); /* false: it did not stand */
 void spot_stop(struct spot *s, uint64_t deadline_ms, uint64_t now_ms);
 void spot_drain(struct spot *s, bool on, uint64_t now_ms);
-void spot_emptied(struct spot *s, uint64_t now_ms); /* leaving, with a deadline, and nothing is left */
+void spot_emptied(struct spot *s, uint64_t now_ms); /* leaving, with a deadline, and nothing is left, or no time */
 /* Time passed. */
 void spot_tick(struct spot *s, uint64_t now_ms);
 /* Leaving only because an operator said so: without deadline, and without end. */

@@ -63,11 +63,7 @@ struct coord_member *targets_list(const struct node *n, unsigned *count)
 bool targets_runs(const struct node *n, uint64_t id)
 {
     const struct neighbour *b = neighbour_of(n, id);
-    for (unsigned k = 0; k < n->n_members; k++) {
-        if (n->members[k].id == id)
-            return n->members[k].self.state == NODE_RUNNING && b && b->link;
-    }
-    return false;
+    return b && b->link && node_runs(n, id);
 }
 
 void targets_full(struct node *n, uint64_t id)
