@@ -236,9 +236,9 @@ static void do_fault(struct instance *i, struct words *w)
         instance_faults_clear(i);
     if (expire)
         instance_tokens_expire(i);
-    if (f.kind == FAULT_HOP_LIMIT && f.value > 1) /* enough for a pod: the answer arrives */
-        return;
-    if (f.kind != FAULT_KINDS && !w->bad && !instance_fault_add(i, &f))
+    if (f.kind == FAULT_HOP_LIMIT && f.value > 1) /* enough for a pod: the answer arrives, and again if it did not */
+        instance_faults_end(i, FAULT_HOP_LIMIT);
+    else if (f.kind != FAULT_KINDS && !w->bad && !instance_fault_add(i, &f))
         refuse(w, "there are already %d faults", FLEET_FAULTS_MAX);
 }
 

@@ -3,9 +3,10 @@
  *   NAME                      type=m6i.large zone=us-east-1a lifecycle=spot|on-demand id=i-... tokens=required|optional
  *                             imds=on|off ttl_s=21600 connection=keep-alive|close slide=0|1: makes it, or changes it
  *   NAME/rebalance            a rebalance recommendation
- *   NAME/itn                  action=terminate|stop|hibernate in_ms=120000: an interruption notice
+ *   NAME/itn                  action=terminate|stop|hibernate in_ms=120000 or ago_ms=N: an interruption notice
  *   NAME/asg                  state=Terminated: where its group moves it
- *   NAME/maintenance          code=instance-retirement in_ms=3600000 for_ms=7200000 id=...: one more scheduled event
+ *   NAME/maintenance          code=instance-retirement in_ms=3600000 or ago_ms=N, for_ms=7200000 id=...: one more
+ *                             scheduled event
  *   NAME/withdraw             what=rebalance|itn|asg|maintenance|all how=canceled|completed
  *   NAME/fault                one of status=N delay_ms=N silence reset garbage broken endless flood throttle=N
  *                             hop-limit=N, with path=PART count=N; expire-tokens, at once; clear: no more faults

@@ -134,6 +134,14 @@ bool instance_fault_add(struct instance *i, const struct fault *f)
     return true;
 }
 
+void instance_faults_end(struct instance *i, enum fault_kind k)
+{
+    for (unsigned n = i->n_faults; n-- > 0;) {
+        if (i->faults[n].kind == k)
+            fault_drop(i, n);
+    }
+}
+
 void instance_faults_clear(struct instance *i)
 {
     i->n_faults = 0;
@@ -161,8 +169,10 @@ void notice_set(struct notice_story *n)
     *n = (struct notice_story){.set_ms = clock_unix_ms()};
 }
 
-void notice_read(struct notice_story *n)
+void notice_read(struct notice_story *n, uint64_t then_ms)
 {
+    if (n->set_ms > then_ms)
+        return;
     if (!n->first_ms)
         n->first_ms = clock_unix_ms();
     n->reads++;

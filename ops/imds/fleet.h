@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum {
-    FLEET_MAX = 1024,
+    FLEET_MAX = 4096,
     FLEET_WORD_MAX = 63,
     FLEET_EVENTS_MAX = 8,
     FLEET_FAULTS_MAX = 16,
@@ -106,12 +106,13 @@ void instance_tokens_expire(struct instance *i);
 struct fault *instance_fault(struct instance *i, enum fault_kind k, const char *path);
 /* False: there are too many. */
 bool instance_fault_add(struct instance *i, const struct fault *f);
+void instance_faults_end(struct instance *i, enum fault_kind k);
 void instance_faults_clear(struct instance *i);
 
 /* Room for one more event. NULL: all that there is room for are still to come. */
 struct maintenance_event *instance_event_new(struct instance *i);
 
-void notice_set(struct notice_story *n); /* told anew, even if it was there */
-void notice_read(struct notice_story *n);
+void notice_set(struct notice_story *n);                    /* told anew, even if it was there */
+void notice_read(struct notice_story *n, uint64_t then_ms); /* if it was there by then */
 
 #endif

@@ -9,11 +9,12 @@
 
 #include "proto/base/clock.h"
 
-enum { TTL_MAX_S = 21600, LISTED_MAX = 32 };
+enum { TTL_MAX_S = 21600, WEEK_MS = 7 * 86400000 };
 
 /* ---- the leaves: each writes its text, or says that it is not there ---- */
 
-typedef bool leaf_fn(struct instance *i, struct evbuffer *out, bool read);
+/* read_ms: what was there at that time counts as read; 0: it is only looked at. */
+typedef bool leaf_fn(struct instance *i, struct evbuffer *out, uint64_t read_ms);
 
 static void put_time(struct evbuffer *out, const char *format, uint64_t unix_ms)
 {
@@ -33,23 +34,23 @@ static void put(struct evbuffer *out, const char *text)
     evbuffer_add(out, text, strlen(text));
 }
 
-static bool leaf_id(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_id(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     put(out, i->id);
     return true;
 }
 
-static bool leaf_type(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_type(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     put(out, i->type);
     return true;
 }
 
-static bool leaf_zone(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_zone(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     put(out, i->zone);
     return true;
 }
@@ -63,51 +64,51 @@ static void put_region(const struct instance *i, struct evbuffer *out)
     evbuffer_add(out, i->zone, len);
 }
 
-static bool leaf_region(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_region(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     put_region(i, out);
     return true;
 }
 
-static bool leaf_life_cycle(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_life_cycle(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     put(out, i->lifecycle);
     return true;
 }
 
-static bool leaf_ami(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_ami(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)i, (void)read;
+    (void)i, (void)read_ms;
     put(out, "ami-0b69ea66ff7391e80");
     return true;
 }
 
-static bool leaf_hostname(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_hostname(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     evbuffer_add_printf(out, "%s.ec2.internal", i->name);
     return true;
 }
 
-static bool leaf_local_ipv4(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_local_ipv4(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)i, (void)read;
+    (void)i, (void)read_ms;
     put(out, "127.0.0.1");
     return true;
 }
 
-static bool leaf_domain(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_domain(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)i, (void)read;
+    (void)i, (void)read_ms;
     put(out, "amazonaws.com");
     return true;
 }
 
-static bool leaf_partition(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_partition(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)i, (void)read;
+    (void)i, (void)read_ms;
     put(out, "aws");
     return true;
 }
@@ -117,12 +118,12 @@ static uint64_t itn_at(const struct instance *i)
     return i->slides ? clock_unix_ms() + i->itn_at_ms - i->itn.set_ms : i->itn_at_ms;
 }
 
-static bool leaf_instance_action(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_instance_action(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
     if (!i->itn.set_ms)
         return false;
-    if (read)
-        notice_read(&i->itn);
+    if (read_ms)
+        notice_read(&i->itn, read_ms);
     evbuffer_add_printf(out, "{\"action\": \"%s\", \"time\": \"", i->action);
     put_time(out, RFC3339, itn_at(i));
     put(out, "\"}");
@@ -130,33 +131,34 @@ static bool leaf_instance_action(struct instance *i, struct evbuffer *out, bool 
 }
 
 /* Only those that are terminated have one. */
-static bool leaf_termination_time(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_termination_time(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
     if (!i->itn.set_ms || strcmp(i->action, "terminate") != 0)
         return false;
+    if (read_ms)
+        notice_read(&i->itn, read_ms);
     put_time(out, RFC3339, itn_at(i));
     return true;
 }
 
-static bool leaf_rebalance(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_rebalance(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
     if (!i->rebalance.set_ms)
         return false;
-    if (read)
-        notice_read(&i->rebalance);
+    if (read_ms)
+        notice_read(&i->rebalance, read_ms);
     put(out, "{\"noticeTime\": \"");
     put_time(out, RFC3339, i->slides ? clock_unix_ms() : i->rebalance.set_ms);
     put(out, "\"}");
     return true;
 }
 
-static bool leaf_target_state(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_target_state(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
     if (!i->asg.set_ms)
         return false;
-    if (read)
-        notice_read(&i->asg);
+    if (read_ms)
+        notice_read(&i->asg, read_ms);
     put(out, i->asg_state);
     return true;
 }
@@ -173,10 +175,12 @@ static void put_event(struct evbuffer *out, const struct maintenance_event *e)
                         "The instance is scheduled for maintenance", e->id);
     put(out, "  \"NotAfter\" : \"");
     put_time(out, EVENT, e->until_ms);
+    put(out, "\",\n  \"NotBeforeDeadline\" : \""); /* it may be put off until then */
+    put_time(out, EVENT, e->from_ms + WEEK_MS);
     evbuffer_add_printf(out, "\",\n  \"State\" : \"%s\"\n}", e->state);
 }
 
-static void put_events(struct instance *i, struct evbuffer *out, bool active, bool read)
+static void put_events(struct instance *i, struct evbuffer *out, bool active, uint64_t read_ms)
 {
     const char *between = "";
     put(out, "[");
@@ -184,8 +188,8 @@ static void put_events(struct instance *i, struct evbuffer *out, bool active, bo
         struct maintenance_event *e = &i->events[n];
         if ((strcmp(e->state, "active") == 0) != active)
             continue;
-        if (read && active)
-            notice_read(&e->story);
+        if (read_ms && active)
+            notice_read(&e->story, read_ms);
         put(out, between);
         put_event(out, e);
         between = ", ";
@@ -193,21 +197,21 @@ static void put_events(struct instance *i, struct evbuffer *out, bool active, bo
     put(out, "]");
 }
 
-static bool leaf_scheduled(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_scheduled(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    put_events(i, out, true, read);
+    put_events(i, out, true, read_ms);
     return true;
 }
 
-static bool leaf_history(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_history(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    put_events(i, out, false, read);
+    put_events(i, out, false, read_ms);
     return true;
 }
 
-static bool leaf_document(struct instance *i, struct evbuffer *out, bool read)
+static bool leaf_document(struct instance *i, struct evbuffer *out, uint64_t read_ms)
 {
-    (void)read;
+    (void)read_ms;
     evbuffer_add_printf(out,
                         "{\n  \"accountId\" : \"123456789012\",\n  \"architecture\" : \"x86_64\",\n"
                         "  \"availabilityZone\" : \"%s\",\n  \"imageId\" : \"ami-0b69ea66ff7391e80\",\n"
@@ -250,7 +254,7 @@ enum { LEAVES = sizeof leaves / sizeof *leaves };
 static bool is_there(struct instance *i, const struct leaf *l)
 {
     struct evbuffer *unused = evbuffer_new();
-    bool there = l->write(i, unused, false);
+    bool there = l->write(i, unused, 0);
     evbuffer_free(unused);
     return there;
 }
@@ -287,39 +291,40 @@ static const char *behind_version(const char *path)
     return path[11] == '/' ? path + 12 : path[11] ? NULL : path + 11;
 }
 
+struct answer {
+    int status;
+    const char *type;
+    const struct leaf *leaf; /* whose text it is; NULL: of none */
+    char headers[96];
+    struct evbuffer *body;
+};
+
 /* The body of a 200. False: there is no such thing. */
-static bool read_path(struct instance *i, const char *path, struct evbuffer *out, const char **type)
+static bool read_path(struct instance *i, const char *path, struct answer *a)
 {
     char folder[256];
     const char *rest = behind_version(path);
-    *type = "text/plain";
     if (strcmp(path, "/") == 0 || !*path) {
-        put(out, "2021-03-23\nlatest");
+        put(a->body, "2021-03-23\nlatest");
         return true;
     }
     if (!rest)
         return false;
     for (unsigned n = 0; n < LEAVES; n++) {
         if (strcmp(leaves[n].path, rest) == 0) {
-            *type = leaves[n].type;
-            return leaves[n].write(i, out, true);
+            a->type = leaves[n].type;
+            a->leaf = &leaves[n];
+            return leaves[n].write(i, a->body, 0);
         }
     }
     size_t len = strlen(rest);
     if (len + 2 > sizeof folder)
         return false;
     snprintf(folder, sizeof folder, "%s%s", rest, len && rest[len - 1] != '/' ? "/" : "");
-    return list(i, folder, out);
+    return list(i, folder, a->body);
 }
 
 /* ---- answers ---- */
-
-struct answer {
-    int status;
-    const char *type;
-    char headers[96];
-    struct evbuffer *body;
-};
 
 static void error_page(struct answer *a, int status)
 {
@@ -370,7 +375,7 @@ static void answer_get(struct instance *i, const struct serve_request *r, const 
     if (r->token ? !instance_token_valid(i, r->token) : !i->tokens_optional) {
         i->unauthorized++;
         error_page(a, 401);
-    } else if (!read_path(i, path, a->body, &a->type)) {
+    } else if (!read_path(i, path, a)) {
         error_page(a, 404);
     }
 }
@@ -413,7 +418,16 @@ static struct harm meet_faults(struct instance *i, bool is_put, const char *path
     return h;
 }
 
-/* What is spoilt is not looked up: nobody reads it, and /control tells what was read. */
+/* /control tells what was read: not what the client did not wait for. */
+static void on_sent(void *arg, const void *what, uint64_t asked_ms)
+{
+    const struct leaf *l = what;
+    struct evbuffer *unused = evbuffer_new();
+    l->write(arg, unused, asked_ms);
+    evbuffer_free(unused);
+}
+
+/* What is spoilt is not looked up: nobody reads it. */
 void metadata_answer(struct instance *i, struct serve_conn *c, const struct serve_request *r, const char *path)
 {
     struct answer a = {.status = 200, .type = "text/plain", .body = evbuffer_new()};
@@ -440,5 +454,8 @@ void metadata_answer(struct instance *i, struct serve_conn *c, const struct serv
                                           .body = a.body,
                                           .delay_ms = h.delay_ms,
                                           .how = h.how,
-                                          .close = i->closes});
+                                          .close = i->closes,
+                                          .sent = a.leaf && a.status == 200 ? on_sent : NULL,
+                                          .sent_arg = i,
+                                          .sent_what = a.leaf});
 }

@@ -40,10 +40,15 @@ struct serve_conn {
     bool head;  /* to a HEAD: without the body */
     bool close; /* after what is queued */
     bool ending;
+    bool coming; /* a request has begun to come, or the first is awaited: the timer is its deadline */
     size_t body_left;
     /* The answer that waits for its time, or never ends. */
     enum serve_how how;
-    bool started;
+    bool started, late;
+    void (*sent)(void *arg, const void *what, uint64_t asked_ms);
+    void *sent_arg;
+    const void *sent_what;
+    uint64_t asked_ms;
     struct evbuffer *later;
 };
 
@@ -144,6 +149,8 @@ static bool write_answer(struct serve_conn *c)
         write_endless(c);
         return true;
     }
+    if (c->sent && c->how == SERVE_WHOLE)
+        c->sent(c->sent_arg, c->sent_what, c->asked_ms);
     c->busy = false;
     after_ms(c->timer, IDLE_MS);
     return true;
@@ -171,6 +178,11 @@ void serve_reply(struct serve_conn *c, const struct serve_answer *a)
     c->how = a->how;
     c->close = c->close || a->close || a->how == SERVE_BROKEN;
     c->started = false;
+    c->late = a->delay_ms > 0;
+    c->sent = a->sent;
+    c->sent_arg = a->sent_arg;
+    c->sent_what = a->sent_what;
+    c->asked_ms = clock_unix_ms();
     if (a->how == SERVE_BROKEN)
         evbuffer_add(c->later, broken, sizeof broken - 1);
     else
@@ -332,6 +344,14 @@ static void drop_body(struct serve_conn *c)
     c->body_left -= n;
 }
 
+/* What has begun to come has so long to come whole, however slowly it does. */
+static void expect_rest(struct serve_conn *c)
+{
+    if (!c->coming)
+        after_ms(c->timer, REQUEST_MS);
+    c->coming = true;
+}
+
 /* The next request, if it is there and none is being answered. */
 static void pump(struct serve_conn *c)
 {
@@ -339,15 +359,28 @@ static void pump(struct serve_conn *c)
     drop_body(c);
     if (c->ending)
         evbuffer_drain(bufferevent_get_input(c->bev), evbuffer_get_length(bufferevent_get_input(c->bev)));
-    if (c->busy || c->body_left || evbuffer_get_length(bufferevent_get_input(c->bev)) == 0)
+    if (c->busy || c->ending)
         return;
+    if (c->body_left) {
+        expect_rest(c);
+        return;
+    }
+    if (evbuffer_get_length(bufferevent_get_input(c->bev)) == 0) {
+        if (c->coming) /* a body, which is whole now */
+            after_ms(c->timer, IDLE_MS);
+        c->coming = false;
+        return;
+    }
     int status = take_head(c, &h);
+    if (status < 0) {
+        expect_rest(c);
+        return;
+    }
+    c->coming = false;
     if (status > 0)
         refuse(c, status);
-    else if (status == 0)
-        take_request(c, &h);
     else
-        after_ms(c->timer, REQUEST_MS);
+        take_request(c, &h);
 }
 
 static void on_read(struct bufferevent *bev, void *arg)
@@ -360,8 +393,9 @@ static void on_event(struct bufferevent *bev, short what, void *arg)
 {
     (void)bev;
     struct serve_conn *c = arg;
-    if ((what & BEV_EVENT_EOF) && c->busy && c->how == SERVE_WHOLE)
-        c->close = true; /* as `nc` does: its request, then the end; it still reads */
+    if ((what & BEV_EVENT_EOF) && c->busy && c->how == SERVE_WHOLE && !c->late)
+        c->close =
+            true; /* as `nc` does: its request, then the end; it still reads. While an answer is late: it gave up */
     else
         conn_free(c);
 }
@@ -387,7 +421,7 @@ static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct socka
     }
     DL_APPEND(s->conns, c);
     s->n_conns++;
-    after_ms(c->timer, REQUEST_MS);
+    expect_rest(c);
     bufferevent_setwatermark(c->bev, EV_READ, 0, HEAD_MAX);
     bufferevent_setcb(c->bev, on_read, on_written, on_event, c);
     bufferevent_enable(c->bev, EV_READ | EV_WRITE);

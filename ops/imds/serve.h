@@ -2,8 +2,8 @@
  *
  * Connections are kept; one request is answered at a time. Besides whole answers it gives late ones, none, a reset,
  * bytes that are no HTTP, and bodies that never end: what a client must survive. Bounded where that is not the purpose:
- * 2,048 connections, 8 KiB of headers, bodies of requests up to 64 KiB (read and dropped), 10 s for a request to come
- * whole, ten minutes of idleness. One loop, one thread. */
+ * 2,048 connections, 8 KiB of headers, bodies of requests up to 64 KiB (read and dropped), 10 s from a request's first
+ * byte to its last, body included, ten minutes of idleness. One loop, one thread. */
 #ifndef OPS_IMDS_SERVE_H
 #define OPS_IMDS_SERVE_H
 
@@ -40,9 +40,13 @@ struct serve_answer {
     const char *type;      /* of the body */
     const char *headers;   /* more of them, each with its \r\n; NULL: none */
     struct evbuffer *body; /* taken */
-    uint32_t delay_ms;     /* before the first byte */
+    uint32_t delay_ms;     /* before the first byte; who ends the connection before that gets nothing */
     enum serve_how how;
     bool close; /* the connection, after it */
+    /* Called as a whole answer goes out, with the time (Unix ms) of serve_reply(); NULL: nobody wants to know. */
+    void (*sent)(void *arg, const void *what, uint64_t asked_ms);
+    void *sent_arg;
+    const void *sent_what;
 };
 
 /* Each request is answered once: inside the callback, by serve_reply(). */

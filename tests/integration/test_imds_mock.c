@@ -4,10 +4,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <arpa/inet.h>
 #include <cmocka.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -209,6 +212,22 @@ static void notices_come_stay_as_they_are_and_go(void **state)
     answers("/latest/meta-data/autoscaling/target-lifecycle-state", "InService");
 }
 
+/* What EC2 tells of an event that can be put off; "NotBefore" is the beginning of another name. */
+static void an_event_says_how_long_it_may_be_put_off(void **state)
+{
+    (void)state;
+    char *got, text[64];
+    struct json v, e = {NULL, NULL};
+    assert_true(imds_say(&mock, "a/maintenance?in_ms=3600000"));
+    assert_int_equal(get("/latest/meta-data/events/maintenance/scheduled", &got), 200);
+    assert_true(json_check(got, strlen(got), &v) && json_next(v, &e));
+    assert_string_equal(json_text(json_get(e, "State"), text, sizeof text), "active");
+    assert_int_equal(strlen(json_text(json_get(e, "NotBeforeDeadline"), text, sizeof text)), 24);
+    assert_non_null(strstr(text, " GMT"));
+    free(got);
+    assert_true(imds_say(&mock, "a/withdraw"));
+}
+
 static unsigned events(const char *path, const char *state_word)
 {
     char *got, text[64];
@@ -271,6 +290,55 @@ static void faults_are_met_where_and_as_often_as_told(void **state)
     assert_int_equal(imds_ask(mock.port, "GET", "/a/latest/meta-data/instance-id", header, NULL), 200);
     assert_int_equal(put("/a/latest/api/token", TTL "60\r\n"), 0); /* on its way the answer is lost */
     assert_true(imds_say(&mock, "a/fault?clear=1"));
+}
+
+/* One larger than 1 reaches a pod: as when the instance is changed while its programs run. */
+static void a_hop_limit_can_be_lifted(void **state)
+{
+    (void)state;
+    assert_true(imds_say(&mock, "a/fault?hop-limit=1"));
+    assert_int_equal(put("/a/latest/api/token", TTL "60\r\n"), 0);
+    assert_true(imds_say(&mock, "a/fault?hop-limit=2"));
+    assert_int_equal(put("/a/latest/api/token", TTL "60\r\n"), 200);
+}
+
+/* A GET of an instance's interruption that nobody waits for the answer of. */
+static void ask_and_go(const char *header)
+{
+    char request[512];
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(mock.port)};
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_return_code(connect(fd, (struct sockaddr *)&at, sizeof at), errno);
+    int len = snprintf(request, sizeof request,
+                       "GET /a/latest/meta-data/spot/instance-action HTTP/1.1\r\nHost: test\r\n%s\r\n", header);
+    assert_int_equal(send(fd, request, (size_t)len, MSG_NOSIGNAL), len);
+    close(fd);
+}
+
+static bool is_asked(void *arg)
+{
+    return imds_number(&mock, "a", "hits", 0) >= *(double *)arg;
+}
+
+/* When it was first read is what a rehearsal measures from. */
+static void only_what_was_answered_counts_as_read(void **state)
+{
+    (void)state;
+    char header[256], *got;
+    double asked = 1;
+    assert_true(imds_say(&mock, "a/withdraw") && imds_say(&mock, "a/fault?clear=1"));
+    token_of("a", header);
+    assert_true(imds_say(&mock, "a/itn") && imds_say(&mock, "a/fault?delay_ms=200"));
+    ask_and_go(header);
+    assert_true(until(is_asked, &asked, MS, "the request to arrive"));
+    assert_int_equal(imds_ask(mock.port, "GET", "/a/latest/meta-data/instance-id", header, NULL), 200); /* as late */
+    assert_true(imds_number(&mock, "a", "first_read_ms", -1) == -1);
+    assert_true(imds_say(&mock, "a/fault?clear=1"));
+    assert_int_equal(get("/latest/meta-data/spot/termination-time", &got), 200);
+    free(got);
+    assert_true(imds_number(&mock, "a", "first_read_ms", -1) > 0); /* either path tells it */
+    assert_true(imds_say(&mock, "a/withdraw"));
 }
 
 static void a_command_that_is_wrong_changes_nothing(void **state)
@@ -392,7 +460,10 @@ int main(void)
         cmocka_unit_test(identity_and_listings),
         cmocka_unit_test(notices_come_stay_as_they_are_and_go),
         cmocka_unit_test(several_events_and_their_history),
+        cmocka_unit_test(an_event_says_how_long_it_may_be_put_off),
         cmocka_unit_test(faults_are_met_where_and_as_often_as_told),
+        cmocka_unit_test(a_hop_limit_can_be_lifted),
+        cmocka_unit_test(only_what_was_answered_counts_as_read),
         cmocka_unit_test(a_command_that_is_wrong_changes_nothing),
         cmocka_unit_test(the_fleet_is_told_as_json),
         cmocka_unit_test(a_script_happens),
