@@ -28,9 +28,13 @@ const char *node_phase_text(const struct node *n)
 
 /* ---- what left ---- */
 
-void control_moved(struct node *n, const struct owned *o, uint32_t froze_us)
+void control_froze(struct node *n, uint32_t us)
 {
-    n->freezes_us[n->gone.freezes++ % FREEZES_KEPT] = froze_us;
+    n->freezes_us[n->gone.freezes++ % FREEZES_KEPT] = us;
+}
+
+void control_moved(struct node *n, const struct owned *o)
+{
     n->gone.moved++;
     n->gone.handed_back += o->n_handed_back;
 }

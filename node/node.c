@@ -40,8 +40,8 @@ static void metrics_open(void)
     m->chunk_seconds =
         metrics_seconds("spotcraft_node_chunk_answer_seconds", "Making one part of a chunk's answer.", NULL);
     m->claim_seconds = metrics_seconds("spotcraft_node_claim_seconds", "From wanting a cell to serving it.", NULL);
-    m->freeze_seconds =
-        metrics_seconds("spotcraft_node_freeze_seconds", "From a cell's freeze to its owner's change.", NULL);
+    m->freeze_seconds = metrics_seconds("spotcraft_node_freeze_seconds",
+                                        "From a cell's freeze to its owner's change, or to its being served on.", NULL);
     m->handoff_seconds =
         metrics_seconds("spotcraft_node_handoff_seconds", "From the offer of a cell to its move.", NULL);
     m->handoff_bytes =

@@ -152,7 +152,7 @@ struct owned {
     struct outgoing *out;      /* on its way, or followed */
     struct incoming *in;       /* while following */
     bool frozen;               /* takes no edit */
-    unsigned n_handed_back;    /* edits that came while it was frozen */
+    unsigned n_handed_back;    /* edits that came since it was frozen */
     uint64_t handoff_retry_ms; /* not offered again before */
     unsigned handoff_tries;
     uint64_t avoid;      /* the node that did not take it */
@@ -383,7 +383,8 @@ bool presence_saved(const struct node *n); /* nothing waits to be saved */
 /* ---- control.c ---- */
 void control_msg(struct node *n, struct gate_link *l, const struct msg *m);
 void control_link_down(struct node *n, uint64_t link);
-void control_moved(struct node *n, const struct owned *o, uint32_t froze_us);
+void control_froze(struct node *n, uint32_t us); /* a freeze ended */
+void control_moved(struct node *n, const struct owned *o);
 /* A handoff ended: whoever asked for it is told. why: NULL when the cell moved. */
 void control_ended(struct node *n, uint64_t no, const char *why);
 const char *node_phase_text(const struct node *n);

@@ -104,13 +104,22 @@ static void give_room(struct node *n, struct outgoing *out, uint64_t count)
         l->pieces -= less;
 }
 
+static double froze_us(const struct outgoing *out)
+{
+    return (double)(clock_mono_us() - out->froze_us);
+}
+
 void handoff_out_free(struct node *n, struct owned *o)
 {
     if (!o->out)
         return;
     give_room(n, o->out, o->out->on_way);
-    if (o->out->phase >= OUT_FREEZING)
+    if (o->out->phase >= OUT_FREEZING) { /* whether it moved or not: players waited for so long */
+        double us = froze_us(o->out);
         n->n_frozen--;
+        metric_seconds(node_metrics.freeze_seconds, us / 1e6);
+        control_froze(n, us < UINT32_MAX ? (uint32_t)us : UINT32_MAX);
+    }
     free(o->out);
     o->out = NULL;
 }
@@ -260,6 +269,7 @@ void handoff_stored(struct node *n, struct owned *o, uint64_t rev)
 static void freeze(struct node *n, struct owned *o)
 {
     o->frozen = true;
+    o->n_handed_back = 0;
     n->n_frozen++;
     o->out->froze_us = clock_mono_us();
     FAULT("handoff.frozen");
@@ -319,16 +329,14 @@ static void moved(struct node *n, struct owned *o)
     m.handoff.commit.n_players = players_along(o, m.handoff.commit.players);
     node_send(n, out->link, &m);
     free(m.handoff.commit.players);
-    double froze_s = (double)(clock_mono_us() - out->froze_us) / 1e6;
-    metric_seconds(node_metrics.freeze_seconds, froze_s);
     metric_seconds(node_metrics.handoff_seconds, (double)(node_now(n) - out->begun_ms) / 1e3);
     metric_add(node_metrics.handed_back, o->n_handed_back);
     uint64_t target = out->target, epoch = o->epoch + 1;
     log_info("cell_moved cell=%d,%d to=%016llx epoch=%llu rows=%zu players=%u freeze_us=%.0f ms=%llu", o->at.i, o->at.j,
              (unsigned long long)target, (unsigned long long)epoch, cell_rows(o->cell), players_count(o->players),
-             froze_s * 1e6, (unsigned long long)(node_now(n) - out->begun_ms));
+             froze_us(out), (unsigned long long)(node_now(n) - out->begun_ms));
     o->frozen = false; /* there is nobody to invite: they go to the target */
-    control_moved(n, o, (uint32_t)(froze_s * 1e6));
+    control_moved(n, o);
     end(n, o, "result=\"moved\"", NULL);
     players_free(o->players); /* they went along: their places are the target's to save */
     o->players = players_new();

@@ -171,6 +171,35 @@ static void a_refusal_leaves_the_cell_where_it_is(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* The last append is not answered: the players waited all the same. */
+static void a_freeze_that_comes_to_nothing_is_measured_too(void **state)
+{
+    struct node_rig *r = *state;
+    double freezes = metric_value(node_metrics.freeze_seconds), handed_back = metric_value(node_metrics.handed_back);
+    r->node[0].redis[COORD_APPEND] = FATE_KEPT;
+    node_rig_pass(r, 5);
+    assert_true(node_rig_offer(r, 0, 1, home, false));
+    assert_true(node_rig_until_phase(r, 0, home, OUT_FREEZING));
+    node_rig_pass(r, 1200);
+    struct node *n = r->node[0].node;
+    assert_null(node_rig_owned(r, 0, home)->out);
+    assert_true(metric_value(node_metrics.freeze_seconds) == freezes + 1);
+    assert_int_equal(n->gone.freezes, 1);
+    assert_int_equal(n->gone.moved, 0);
+    assert_true(node_rig_owned(r, 0, home)->n_handed_back > 10);
+    /* what came then went nowhere: it is not counted with what the next owner gets */
+    r->flow_ms = 0;
+    r->node[0].redis[COORD_APPEND] = FATE_DONE;
+    node_rig_pass(r, 2000);
+    assert_true(node_rig_offer(r, 0, 1, home, false));
+    assert_true(node_rig_until_serving(r, 1, home));
+    assert_true(metric_value(node_metrics.freeze_seconds) == freezes + 2);
+    assert_true(metric_value(node_metrics.handed_back) == handed_back);
+    assert_int_equal(n->gone.freezes, 2);
+    assert_int_equal(n->gone.handed_back, 0);
+    assert_true(node_rig_check(r));
+}
+
 static void a_gap_between_batches_makes_the_target_give_up(void **state)
 {
     struct node_rig *r = *state;
@@ -651,6 +680,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_moves_cross, setup, teardown),
         cmocka_unit_test_setup_teardown(many_cells_move_at_once_and_few_are_frozen, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_leaves_the_cell_where_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_freeze_that_comes_to_nothing_is_measured_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gap_between_batches_makes_the_target_give_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_follower_takes_over_without_reading_the_stores_rows, setup, teardown),
         cmocka_unit_test_setup_teardown(a_journal_trimmed_past_the_copy_means_the_store, setup, teardown),
