@@ -80,18 +80,32 @@ bool handoff_offer(struct node *n, struct owned *o, uint64_t target, bool follow
 
 /* ---- room on the link ---- */
 
+static void on_its_way(struct outgoing *out, struct gate_link *l)
+{
+    l->pieces++;
+    out->on_way++;
+}
+
 /* Is there room for a piece more? If not, handoff_pump() goes on once there is. */
 static bool take_room(struct node *n, struct outgoing *out)
 {
     struct gate_link *l;
     HASH_FIND(hh, n->links, &out->link, sizeof out->link, l);
     if (l && l->pieces < PIECES_MAX) {
-        l->pieces++;
-        out->on_way++;
+        on_its_way(out, l);
         return true;
     }
     n->handoffs_wait = true;
     return false;
+}
+
+/* A batch goes at once, room or not; but while rows follow it, it stands before them and is answered before them. */
+static void take_more_room(struct node *n, struct outgoing *out)
+{
+    struct gate_link *l;
+    HASH_FIND(hh, n->links, &out->link, sizeof out->link, l);
+    if (l)
+        on_its_way(out, l);
 }
 
 static void give_room(struct node *n, struct outgoing *out, uint64_t count)
@@ -249,6 +263,8 @@ void handoff_committed(struct node *n, struct owned *o, const struct batch *b)
 {
     if (!o->out || !o->out->caught_up || o->out->phase >= OUT_FINAL)
         return;
+    if (o->out->phase < OUT_FOLLOWED)
+        take_more_room(n, o->out);
     send_batch(n, o, b);
     advance(n, o);
 }

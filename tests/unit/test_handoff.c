@@ -171,6 +171,33 @@ static void a_refusal_leaves_the_cell_where_it_is(void **state)
     assert_true(node_rig_check(r));
 }
 
+/* What is built while the copy is on its way stands on the wire, too: the answers to it make no room for more rows. */
+static void batches_that_follow_a_copy_take_room_on_the_link(void **state)
+{
+    struct node_rig *r = *state;
+    struct owned *o = node_rig_owned(r, 0, home);
+    r->flow_ms = 0;
+    for (int k = 0; k < 60000; k++) { /* many pieces */
+        struct row row = {.kind = ROW_BLOCK, .w = 1, .rev = 1, .key = 1};
+        row.at = (struct block_pos){k % CELL_SIZE, 1 + k / CELL_SIZE % 200, k / CELL_SIZE / 200};
+        assert_int_equal(cell_load_row(o->cell, &row, false), ERR_OK);
+    }
+    node_rig_pass(r, 10);
+    r->flow_ms = 7;
+    assert_true(node_rig_offer(r, 0, 1, home, false));
+    assert_true(node_rig_until_phase(r, 0, home, OUT_COPYING));
+    unsigned looks = 0, live = 0;
+    for (; o->out && o->out->phase == OUT_COPYING; looks++) {
+        r->silent = looks % 30 < 29; /* in lumps: batches come between */
+        node_rig_pass(r, 1);
+        live += o->out && o->out->caught_up;
+        if (o->out && o->out->phase == OUT_COPYING)
+            assert_int_equal(o->out->on_way, o->out->sent - o->out->got);
+    }
+    assert_true(live > 100);
+    assert_true(node_rig_check(r));
+}
+
 /* The last append is not answered: the players waited all the same. */
 static void a_freeze_that_comes_to_nothing_is_measured_too(void **state)
 {
@@ -680,6 +707,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(two_moves_cross, setup, teardown),
         cmocka_unit_test_setup_teardown(many_cells_move_at_once_and_few_are_frozen, setup, teardown),
         cmocka_unit_test_setup_teardown(a_refusal_leaves_the_cell_where_it_is, setup, teardown),
+        cmocka_unit_test_setup_teardown(batches_that_follow_a_copy_take_room_on_the_link, setup, teardown),
         cmocka_unit_test_setup_teardown(a_freeze_that_comes_to_nothing_is_measured_too, setup, teardown),
         cmocka_unit_test_setup_teardown(a_gap_between_batches_makes_the_target_give_up, setup, teardown),
         cmocka_unit_test_setup_teardown(a_follower_takes_over_without_reading_the_stores_rows, setup, teardown),
