@@ -24,7 +24,7 @@ struct node_settings {
     uint32_t tick_ms;          /* presence frames */
     uint32_t idle_cell_ms;     /* a cell without subscriber is released after this */
     uint32_t places_ms;        /* players' places are saved this often */
-    uint32_t cell_pending_max; /* edits of one cell that wait for Redis; more are refused */
+    uint32_t cell_pending_max; /* edits of one cell that wait for Redis; more stay with their gateways */
     uint32_t at_risk_quiet_ms; /* a rebalance recommendation is over when nothing followed it for so long */
     uint32_t maintenance_ms;   /* a scheduled maintenance that is nearer means leaving */
     uint32_t followers_rows;   /* of copies elsewhere of the most visited cells, while running; 0: none */

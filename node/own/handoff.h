@@ -49,13 +49,13 @@ struct outgoing {
     bool caught_up;              /* all kept ones were: new ones go at once */
     uint64_t cursor;             /* cell_scan() */
     uint64_t sent, got;          /* pieces */
-    unsigned on_way;             /* of the copy: they take room on the link */
+    unsigned on_way;             /* until the copy is whole: they take room on the link */
     uint64_t retry_ms;           /* of the transfer */
 };
 
 /* The target's side. */
 struct incoming {
-    uint64_t no, source, link; /* link 0: the source is gone */
+    uint64_t no, source, link;
     bool follow_only;
     bool whole;        /* the copy's end came */
     bool ready;        /* said so: it may be ours any time */
@@ -63,8 +63,7 @@ struct incoming {
     uint64_t generation;
     uint64_t pieces;
     uint64_t heard_ms;
-    uint64_t lost_ms; /* when the link broke */
-    uint64_t ask_ms;  /* ready: when to ask Redis whether it is ours */
+    uint64_t ask_ms; /* ready: when to ask Redis whether it is ours */
 };
 
 /* ---- the source ---- */
@@ -87,8 +86,6 @@ const char *handoff_phase_text(const struct owned *o);  /* "" when there is none
 /* ---- the target ---- */
 void handoff_target_msg(struct node *n, struct gate_link *l, const struct msg *m);
 void handoff_target_tick(struct node *n, struct owned *o);
-/* Somebody wants a cell of which we have a copy: claim it now, if its owner is gone. */
-void handoff_promote(struct node *n, struct owned *o);
 
 /* ---- both ---- */
 void handoff_link_down(struct node *n, uint64_t link);

@@ -38,7 +38,7 @@ void handoff_cell_gone(struct node *n, struct owned *o, const char *why)
 {
     uint64_t no = o->out ? o->out->no : o->in ? o->in->no : 0;
     uint64_t link = o->out ? o->out->link : o->in ? o->in->link : 0;
-    if (no && link) {
+    if (no) {
         struct msg m = {.kind = MSG_ABORT};
         m.handoff.no = no;
         m.handoff.reason = why;
@@ -258,8 +258,9 @@ void handoff_target_msg(struct node *n, struct gate_link *l, const struct msg *m
 
 /* ---- when the source is gone ---- */
 
-/* The claim reads the owner first: a source that lives after all keeps its cell. */
-void handoff_promote(struct node *n, struct owned *o)
+/* The link to the source broke, or Redis says that the cell is ours. The claim reads the owner first: a source that
+ * lives after all keeps its cell. */
+static void promote(struct node *n, struct owned *o)
 {
     struct incoming *in = o->in;
     if (!in->whole) {
@@ -289,7 +290,7 @@ static void on_whose(struct coord_req *req, void *arg)
     if (o && o->in && req->err == ERR_OK) {
         const struct coord_cell *c = &req->cells.cells[0];
         if (c->owner == n->id)
-            handoff_promote(n, o);
+            promote(n, o);
         else if (c->owner_epoch > o->in->epoch)
             give_up(n, o, "owned elsewhere");
     }
@@ -323,6 +324,6 @@ void handoff_link_down(struct node *n, uint64_t link)
         if (o->out && o->out->link == link && o->out->phase < OUT_TRANSFERRING)
             handoff_abort(n, o, "the link broke");
         else if (o->in && o->in->link == link)
-            handoff_promote(n, o);
+            promote(n, o);
     }
 }
