@@ -31,6 +31,7 @@ struct imds_http {
 
     /* The request, for a second try, and what came of it. */
     bool asking, put, retried;
+    bool sent; /* some of it left, so somebody took the connection */
     char path[PATH_MAX_BYTES], header[HEADER_MAX], value[VALUE_MAX];
     enum imds_result result;
     int status;
@@ -85,6 +86,7 @@ static void on_answer(struct evhttp_request *req, void *arg)
     finish(h, IMDS_ANSWERED);
 }
 
+/* The end of a connection and one that never came about (no route; refused is told otherwise) are one to libevent. */
 static void on_error(enum evhttp_request_error e, void *arg)
 {
     struct imds_http *h = arg;
@@ -99,9 +101,16 @@ static void on_error(enum evhttp_request_error e, void *arg)
     case EVREQ_HTTP_EOF:
     case EVREQ_HTTP_BUFFER_ERROR:
     case EVREQ_HTTP_REQUEST_CANCEL:
-        finish(h, IMDS_CLOSED);
+        finish(h, h->sent || h->used ? IMDS_CLOSED : IMDS_UNREACHABLE);
         break;
     }
+}
+
+static void on_sent(struct evbuffer *out, const struct evbuffer_cb_info *change, void *arg)
+{
+    (void)out;
+    struct imds_http *h = arg;
+    h->sent |= change->n_deleted > 0;
 }
 
 static void send_request(struct imds_http *h)
@@ -111,7 +120,9 @@ static void send_request(struct imds_http *h)
         assert(h->con); /* no memory */
         evhttp_connection_set_max_headers_size(h->con, HEADERS_MAX);
         evhttp_connection_set_max_body_size(h->con, BODY_MAX);
+        evbuffer_add_cb(bufferevent_get_output(evhttp_connection_get_bufferevent(h->con)), on_sent, h);
     }
+    h->sent = false;
     struct evhttp_request *req = evhttp_request_new(on_answer, h);
     assert(req);
     evhttp_request_set_error_cb(req, on_error);

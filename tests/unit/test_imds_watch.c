@@ -631,6 +631,16 @@ static void a_service_that_is_away_is_waited_for(void **state)
     UNTIL(withdrawn[NOTICE_INTERRUPTION]);
 }
 
+/* Refused at once by this machine, before anything is sent: as a link-local address is where no route leads to it. */
+static void an_address_without_a_route_is_unreachable(void **state)
+{
+    (void)state;
+    watch_at("http://255.255.255.255", false);
+    UNTIL(errors("unreachable") >= 3);
+    assert_true(errors("closed") == 0);
+    assert_int_equal(checked, 1);
+}
+
 static void a_silent_service_holds_nobody_up(void **state)
 {
     (void)state;
@@ -850,6 +860,7 @@ int main(void)
         TEST(a_broken_time_withdraws_nothing),
         TEST(a_throttled_watcher_asks_less_and_sees_all),
         TEST(a_service_that_is_away_is_waited_for),
+        TEST(an_address_without_a_route_is_unreachable),
         TEST(a_silent_service_holds_nobody_up),
         TEST(none_asks_nobody),
         TEST(odd_but_right_answers_are_understood),
