@@ -7,7 +7,6 @@
 #include <cmocka.h>
 
 #include <event2/buffer.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -37,46 +36,12 @@ static unsigned followed_of(struct node_rig *r, unsigned k)
     return cells;
 }
 
-static bool are_followed(struct node_rig *r, void *arg)
-{
-    unsigned whole = 0;
-    for (const struct owned *o = r->node[0].node->cells; o; o = o->hh.next)
-        whole += o->out && o->out->follow_only && o->out->phase == OUT_FOLLOWED;
-    return whole == *(unsigned *)arg;
-}
-
 static struct node_settings short_quiet(void)
 {
     struct node_settings s;
     node_settings_default(&s);
     s.at_risk_quiet_ms = QUIET_MS;
     return s;
-}
-
-/* Node k serves a cell far away that weighs so much, for ten seconds. */
-static void make_busy(struct node_rig *r, unsigned k, uint32_t weight)
-{
-    struct cell_pos at = {0, 100 * (int32_t)k};
-    assert_true(node_rig_enter(r, at, k));
-    load_said(r->node[k].node, node_rig_owned(r, k, at), weight);
-}
-
-/* Node 0 owns so many cells, copies of all of which node 2 keeps. The others have enough to do: nothing is balanced. */
-static struct node_rig *followed_cells(int32_t cells)
-{
-    struct node_settings s = short_quiet();
-    struct node_rig *r = node_rig_new_with(&s, NRIG_NODES);
-    for (unsigned k = 0; k < NRIG_NODES; k++)
-        node_set_pool(r->node[k].node, k < 2 ? "m6i.large/a/spot" : "c5.large/b/spot");
-    r->node[0].node->set.followers_rows = 1 << 18; /* the others', too, would be counted with its copies */
-    make_busy(r, 1, 500);
-    make_busy(r, 2, 500);
-    node_rig_pass(r, 1100);
-    for (int32_t k = 0; k < cells; k++)
-        assert_true(node_rig_enter(r, (struct cell_pos){k, 0}, 0));
-    unsigned wanted = (unsigned)cells;
-    assert_true(node_rig_until(r, are_followed, &wanted, 20000, "copies of all cells"));
-    return r;
 }
 
 static int setup(void **state)
@@ -359,109 +324,6 @@ static void followers_make_leaving_a_flip(void **state)
     assert_true(node_rig_check(r));
 }
 
-/* More cells than leave at a time: those that wait for their turn keep their copies. */
-static void copies_are_kept_until_their_turn_comes(void **state)
-{
-    enum { MANY = 100 };
-    struct node_rig *r = *state = followed_cells(MANY);
-    struct node *n = r->node[0].node;
-    assert_int_equal(served(r), MANY);
-    r->node[0].redis[COORD_TRANSFER] = FATE_KEPT;
-    n->follow_ms = 0; /* due with the notice */
-    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
-    unsigned copies = r->sent[MSG_COPY_END];
-    node_rig_pass(r, 1000);
-    assert_int_equal(served(r), MANY);
-    r->node[0].redis[COORD_TRANSFER] = FATE_DONE;
-    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
-    assert_int_equal(r->sent[MSG_COPY_END], copies); /* not one was copied again */
-    assert_true(node_rig_check(r));
-}
-
-/* A copy that is given up for want of use says nothing against the node that had it. */
-static void a_copy_that_is_not_needed_puts_nobody_in_the_wrong(void **state)
-{
-    struct node_rig *r = *state;
-    struct node *n = r->node[0].node;
-    node_notice(n, NOTICE_REBALANCE, 0);
-    node_rig_pass(r, 1500);
-    assert_true(followed_of(r, 0) > 0);
-    node_notice_withdrawn(n, NOTICE_REBALANCE);
-    n->follow_ms = 0;
-    node_rig_pass(r, 20);
-    assert_int_equal(followed_of(r, 0), 0);
-    for (const struct owned *o = n->cells; o; o = o->hh.next) {
-        assert_int_equal(o->avoid, 0);
-        assert_int_equal(o->handoff_tries, 0);
-        assert_true(o->handoff_retry_ms <= r->now_ms);
-    }
-}
-
-static bool is_offered(struct node_rig *r, void *arg)
-{
-    struct owned *o = node_rig_owned(r, 0, *(struct cell_pos *)arg);
-    return o->out && o->out->phase == OUT_OFFERED;
-}
-
-/* Memory for copies is not room for cells: who has no more of the one keeps the copies that it has, and takes cells. */
-static void a_node_that_keeps_no_more_copies_takes_cells(void **state)
-{
-    enum { COPIES = 8 };
-    struct node_rig *r = *state = followed_cells(COPIES);
-    struct node *n = r->node[0].node;
-    struct cell_pos at = {50, 0};
-    assert_true(node_rig_enter(r, at, 0));
-    r->kept = MSG_OFFER_ANSWER;
-    assert_true(node_rig_until(r, is_offered, &at, 2000, "an offer"));
-    struct owned *o = node_rig_owned(r, 0, at);
-    struct msg m = {.kind = MSG_OFFER_ANSWER};
-    m.handoff.no = o->out->no;
-    m.handoff.answer = OFFER_FULL;
-    assert_int_equal(o->out->target, r->node[2].id);
-    node_net_events.msg(n, o->out->link, &m);
-    assert_null(o->out);
-    assert_true(o->handoff_retry_ms >= r->now_ms + 500);
-    node_rig_pass(r, 400);
-    unsigned count, found = 0;
-    struct coord_member *list = targets_list(n, &count);
-    for (unsigned k = 0; k < count; k++)
-        found += list[k].id == r->node[2].id;
-    free(list);
-    assert_int_equal(found, 1);
-    assert_int_equal(followed_of(r, 0), COPIES);
-    targets_full(n, r->node[2].id); /* no room for cells: the copies are there all the same */
-    node_rig_pass(r, 400);
-    assert_int_equal(followed_of(r, 0), COPIES);
-}
-
-/* A node that runs, but that nobody is linked with. */
-static void ghost(struct node_rig *r)
-{
-    struct coord_req *req = coord_req_new(COORD_RENEW, 999, NULL, NULL);
-    req->renew.role = ROLE_NODE;
-    req->renew.ttl_ms = 60000;
-    req->renew.self = (struct coord_self){.address = "ghost:1", .state = NODE_RUNNING};
-    model_redis_apply(r->redis, req);
-    coord_req_free(req);
-}
-
-/* Copies are accepted for their memory alone: whether the cells are too many is seen when they are to be flipped. */
-static void no_follower_gets_more_than_its_room(void **state)
-{
-    struct node_rig *r = *state = followed_cells(CELLS);
-    struct cell_pos busy = {0, 200};
-    ghost(r);
-    node_rig_pass(r, 1500);
-    load_said(r->node[2].node, node_rig_owned(r, 2, busy), 2590); /* of three nodes' about 3,150: room for a few */
-    node_rig_pass(r, 2500);
-    assert_int_equal(followed_of(r, 0), CELLS);
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
-    assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
-    node_rig_pass(r, 100);
-    assert_in_range(cells_of(r, 2), 1, CELLS / 2);
-    assert_int_equal(cells_of(r, 1), CELLS - cells_of(r, 2));
-}
-
 /* Redis owes the answer for which a frozen cell waits. */
 static void a_slow_redis_puts_no_target_in_the_wrong(void **state)
 {
@@ -496,23 +358,6 @@ static void who_leaves_begins_without_grudges(void **state)
     assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     node_rig_pass(r, 100);
     assert_int_equal(cells_of(r, 2), CELLS);
-}
-
-/* What balances goes where its copy is. */
-static void a_cell_that_balances_is_not_copied_twice(void **state)
-{
-    struct node_settings s = short_quiet();
-    s.followers_rows = 1 << 18;
-    struct node_rig *r = *state = node_rig_new_with(&s, 2);
-    for (int32_t k = 0; k < CELLS; k++)
-        assert_true(node_rig_enter(r, (struct cell_pos){k, 0}, 0));
-    unsigned all = CELLS;
-    assert_true(node_rig_until(r, are_followed, &all, 2000, "copies of all cells"));
-    node_rig_pass(r, 10000);
-    assert_in_range(cells_of(r, 1), 2, CELLS);
-    assert_int_equal(r->sent[MSG_COMMIT], cells_of(r, 1));
-    assert_int_equal(r->sent[MSG_ABORT], 0); /* no copy was given up for another */
-    assert_true(node_rig_check(r));
 }
 
 static void at_risk_nothing_new_is_taken_where_others_could(void **state)
@@ -574,13 +419,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_cell_that_just_came_is_no_unwatched_one, setup, teardown),
         cmocka_unit_test_setup_teardown(at_risk_cells_are_followed_and_a_few_go, setup, teardown),
         cmocka_unit_test_setup_teardown(followers_make_leaving_a_flip, setup, teardown),
-        cmocka_unit_test_teardown(copies_are_kept_until_their_turn_comes, teardown),
-        cmocka_unit_test_setup_teardown(a_copy_that_is_not_needed_puts_nobody_in_the_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(a_slow_redis_puts_no_target_in_the_wrong, setup, teardown),
         cmocka_unit_test_setup_teardown(who_leaves_begins_without_grudges, setup, teardown),
-        cmocka_unit_test_teardown(a_node_that_keeps_no_more_copies_takes_cells, teardown),
-        cmocka_unit_test_teardown(no_follower_gets_more_than_its_room, teardown),
-        cmocka_unit_test_teardown(a_cell_that_balances_is_not_copied_twice, teardown),
         cmocka_unit_test_setup_teardown(at_risk_nothing_new_is_taken_where_others_could, setup, teardown),
         cmocka_unit_test_teardown(a_node_that_waits_for_its_metadata_takes_nothing, teardown),
     };
