@@ -24,6 +24,7 @@ struct rehearsal {
     char dir[LAB_PATH_MAX], page[LAB_PATH_MAX], bin[LAB_PATH_MAX], path[4 * LAB_PATH_MAX];
     struct proc *last, *game_day; /* game_day: NULL, or one that goes on meanwhile */
     bool up;
+    unsigned open; /* tests in one lab that have begun, and not come to their end */
 };
 
 static struct rehearsal *rehearsal_new(void)
@@ -119,6 +120,27 @@ static int tear_down(void **state)
 
 /* ---- a world on this machine: one for those who follow, node0 to node7 at first; a game day goes on beside it ---- */
 
+/* Each of them says both, so that the logs are kept when any of them failed. */
+static struct rehearsal *test_begins(void **state)
+{
+    struct rehearsal *r = *state;
+    r->open++;
+    return r;
+}
+
+static void test_passed(struct rehearsal *r)
+{
+    r->open--;
+}
+
+static int world_down(void **state)
+{
+    struct rehearsal *r = *state;
+    if (!r->open)
+        lab_passed(r->lab);
+    return tear_down(state);
+}
+
 static int world_up(void **state)
 {
     struct rehearsal *r = rehearsal_new();
@@ -134,7 +156,7 @@ static int world_up(void **state)
 
 static void an_interrupted_node_leaves_and_no_player_notices(void **state)
 {
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     assert_int_equal(run(r, "ops/reclaim.sh", "--dir", r->dir, "--speed", "20", "--bots", "20", "--replace", "--json",
                          "itn", "node1", NULL),
                      0);
@@ -144,6 +166,7 @@ static void an_interrupted_node_leaves_and_no_player_notices(void **state)
     assert_int_equal(run(r, "ops/node.sh", "--dir", r->dir, "list", NULL), 0);
     assert_true(says(r, "node0") && says(r, "node8"));
     assert_false(proc_log_has(r->last, "node1"));
+    test_passed(r);
 }
 
 /* At once, as none of them ends a node. */
@@ -152,7 +175,7 @@ static void a_node_that_is_told_to_go_and_then_not_or_hangs_serves_again(void **
     static const char *const what[][3] = {{"rebalance", "node2", "after it was withdrawn"},
                                           {"flap", "node3", "after it was withdrawn"},
                                           {"freeze", "node4", "cells were claimed by others"}};
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     struct proc *p[3];
     for (unsigned k = 0; k < 3; k++)
         p[k] = begin(r, "ops/reclaim.sh", "--dir", r->dir, what[k][0], what[k][1], NULL);
@@ -163,6 +186,7 @@ static void a_node_that_is_told_to_go_and_then_not_or_hangs_serves_again(void **
     }
     assert_int_equal(run(r, "ops/node.sh", "--dir", r->dir, "list", NULL), 0);
     assert_true(says(r, "node2    running") && says(r, "node3    running") && says(r, "node4    running"));
+    test_passed(r);
 }
 
 static void every_way_to_take_a_machine_takes_it(void **state)
@@ -171,7 +195,7 @@ static void every_way_to_take_a_machine_takes_it(void **state)
                                           {"maintenance", "node6", NULL, "before its deadline"},
                                           {"kill", "node7", NULL, "cells were claimed by others"},
                                           {"storm", "--nodes", "2", "2 machines were taken away"}};
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     for (unsigned k = 0; k < sizeof what / sizeof *what; k++) {
         int code = run(r, "ops/reclaim.sh", "--dir", r->dir, "--speed", "40", what[k][0], what[k][1], what[k][2], NULL);
         assert_true(says(r, "All good: ") && says(r, what[k][3]));
@@ -183,12 +207,13 @@ static void every_way_to_take_a_machine_takes_it(void **state)
         char name[] = {'n', 'o', 'd', 'e', *gone, ' ', '\0'};
         assert_false(proc_log_has(r->last, name));
     }
+    test_passed(r);
 }
 
 /* A rehearsal that could not fail would show nothing. */
 static void a_node_that_does_not_leave_is_killed_and_told_of(void **state)
 {
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     assert_int_equal(run(r, "ops/node.sh", "--dir", r->dir, "freeze", "node4", NULL), 0);
     assert_int_equal(run(r, "ops/reclaim.sh", "--dir", r->dir, "--speed", "40", "itn", "node4", NULL), 1);
     assert_true(says(r, "still ran at its deadline and was killed"));
@@ -204,6 +229,7 @@ static void a_node_that_does_not_leave_is_killed_and_told_of(void **state)
     assert_true(says(r, "one must stay"));
     assert_int_equal(run(r, "ops/reclaim.sh", "--dir", r->dir, "storm", "--pool", "z9.huge", NULL), 1);
     assert_true(says(r, "no node runs in such a pool"));
+    test_passed(r);
 }
 
 struct look {
@@ -220,17 +246,18 @@ static bool is_listed(void *arg)
 /* Who breaks a rehearsal off wants his world back as it was. */
 static void a_rehearsal_that_is_broken_off_takes_its_notices_back(void **state)
 {
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     struct proc *p = begin(r, "ops/reclaim.sh", "--dir", r->dir, "flap", "node3", NULL);
     assert_true(until(is_listed, &(struct look){r, "node3    at_risk"}, SCRIPT_MS, "node3 to be at risk"));
     proc_signal(p, SIGTERM);
     assert_int_equal(end(r, p), 130);
     assert_true(until(is_listed, &(struct look){r, "node3    running"}, SCRIPT_MS, "node3 to run again"));
+    test_passed(r);
 }
 
 static void a_short_game_day_ends_with_a_verdict_and_a_page(void **state)
 {
-    struct rehearsal *r = *state;
+    struct rehearsal *r = test_begins(state);
     struct proc *p = r->game_day;
     int code;
     r->game_day = NULL;
@@ -250,7 +277,7 @@ static void a_short_game_day_ends_with_a_verdict_and_a_page(void **state)
     assert_non_null(strstr(html, "All good: "));
     assert_non_null(strstr(html, "--seed 4"));
     free(html);
-    lab_passed(r->lab); /* the last in this lab */
+    test_passed(r);
 }
 
 static void write_file(const char *path, const char *text)
@@ -490,6 +517,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_interrupted_is_refused_before_anything_is_done, set_up,
                                         tear_down),
     };
-    int failed = cmocka_run_group_tests(in_one_world, world_up, tear_down);
+    int failed = cmocka_run_group_tests(in_one_world, world_up, world_down);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }
