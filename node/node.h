@@ -59,8 +59,9 @@ extern const struct net_events node_net_events; /* owner: struct node * */
 void node_tick(struct node *n);
 
 /* ---- whether it stays: node/own/spot.h ---- */
-/* What the instance's metadata says. As often as it is found: only news are acted on. deadline_unix_ms 0: not said. */
-void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms);
+/* What the instance's metadata says. As often as it is found: only news are acted on. told_unix_ms: the deadline,
+ * of a rebalance recommendation when it was made; 0: not said. */
+void node_notice(struct node *n, enum notice_kind kind, uint64_t told_unix_ms);
 void node_notice_withdrawn(struct node *n, enum notice_kind kind);
 /* "type/zone/spot": what is taken away together. Told in the lease at once, as is the machine's name. */
 void node_set_pool(struct node *n, const char *pool);

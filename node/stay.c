@@ -74,15 +74,15 @@ void node_set_instance(struct node *n, const char *instance_id)
     lease_soon(&n->lease);
 }
 
-void node_notice(struct node *n, enum notice_kind kind, uint64_t deadline_unix_ms)
+void node_notice(struct node *n, enum notice_kind kind, uint64_t told_unix_ms)
 {
     enum spot_phase was = n->spot.phase;
     uint64_t deadline_was = n->spot.deadline_ms;
-    bool news = spot_told(&n->spot, kind, deadline_unix_ms, n->env.unix_ms(n->env.clock), node_now(n));
+    bool news = spot_told(&n->spot, kind, told_unix_ms, n->env.unix_ms(n->env.clock), node_now(n));
     metric_add(node_metrics.notices[kind], news);
     if (news)
-        log_info("notice kind=%s deadline_unix_ms=%llu phase=%s", notice_name(kind),
-                 (unsigned long long)deadline_unix_ms, spot_phase_text(n->spot.phase));
+        log_info("notice kind=%s told_unix_ms=%llu phase=%s", notice_name(kind), (unsigned long long)told_unix_ms,
+                 spot_phase_text(n->spot.phase));
     phase_changed(n, was, deadline_was);
 }
 
