@@ -243,6 +243,13 @@ static void look(struct watch *w, struct member *m)
     line_end(w, &l);
 }
 
+static void look_at_all(struct watch *w)
+{
+    for (size_t k = 0; k < w->n; k++)
+        if (!w->members[k].ended)
+            look(w, &w->members[k]);
+}
+
 static int64_t number(struct json object, const char *name)
 {
     return json_int(json_get(object, name), 0);
@@ -323,19 +330,19 @@ int watch_run(const struct watch_conf *conf)
     while (there && !told_to_end) {
         const struct timespec pause = {.tv_nsec = LOOK_MS * 1000000L};
         there = look_around(&w);
-        for (size_t k = 0; k < w.n; k++)
-            if (!w.members[k].ended)
-                look(&w, &w.members[k]);
+        look_at_all(&w);
         if (clock_mono_ms() >= next_ms) {
             sample(&w);
             next_ms += conf->every_ms;
         }
         nanosleep(&pause, NULL);
     }
-    if (there)
+    if (there) {
         sample(&w);
-    else
+        look_at_all(&w); /* what the sample tells stands in the logs, too */
+    } else {
         fprintf(stderr, "spotcraft-report: there is no world in %s\n", conf->dir);
+    }
     free(w.members);
     close(w.out);
     return there ? 0 : 1;
