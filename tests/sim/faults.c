@@ -230,6 +230,21 @@ void faults_init(struct sim *s)
         sched_at(&s->sched, s->sched.now_us, on_snapshot, NULL, s);
 }
 
+/* One that is told to go is none, nor one that went too far to be called back: its notice may have been withdrawn. */
+static bool a_node_stays(struct sim *s)
+{
+    for (unsigned i = 0; i < s->hosts->n; i++) {
+        const struct host *h = s->hosts->all[i];
+        struct node_stats st;
+        if (!h->alive || !h->node || h->stopping || h->told)
+            continue;
+        node_stats(h->node, &st);
+        if (st.state != NODE_LEAVING)
+            return true;
+    }
+    return false;
+}
+
 void faults_end(struct sim *s)
 {
     s->faults->over = true;
@@ -239,7 +254,7 @@ void faults_end(struct sim *s)
         if (h->alive && h->node)
             node_undrain(h->node);
     }
-    if (!hosts_pick(s, ROLE_NODE, true)) /* one that is stopping is none */
+    if (!a_node_stays(s))
         host_start_node(s);
     if (hosts_count(s, ROLE_GATEWAY) == 0)
         host_start_gateway(s);
