@@ -46,7 +46,7 @@ help: ## what each target does
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed 's/:.*## /\t/' | expand -t 16
 tests-build: all $(UNIT) $(SIM) $(INTEG) $(BENCH) $(UPGRADE) ## everything that the tests run
 test: tests-build ## unit, simulator and integration tests, with their counts
-	@$(RUN) $(UNIT) $(SIM) $(INTEG)
+	@$(RUN) --jobs=$(shell nproc) $(SIM) $(UNIT) --jobs=1 $(INTEG)
 unit: $(UNIT) ## one binary per module, milliseconds each
 	@$(RUN) $^
 sim: $(SIM) ## whole clusters on a fake clock; SEED=n replays one
