@@ -104,7 +104,10 @@ static void tiles(const struct timeline *l, const struct outcomes *o, FILE *out)
         snprintf(what, sizeof what, "until an edit is seen by others, 99 of 100; half: %s",
                  ms_text(v->p50_ms, second, sizeof second));
         tile(out, ms_text(v->p99_ms, text, sizeof text), what, "");
-        tile(out, ms_text(v->max_ms, text, sizeof text), "the slowest edit of all", "");
+        tile(out, ms_text(v->max_ms, text, sizeof text),
+             o->hung ? "the slowest edit of all; a machine that hangs is waited for until its lease is over"
+                     : "the slowest edit of all",
+             "");
     }
     if (o->noticed) {
         snprintf(text, sizeof text, "%u of %u", o->noticed - o->late, o->noticed);
