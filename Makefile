@@ -37,7 +37,7 @@ BENCH  := $(patsubst tests/bench/%.c,$(B)/tests/bench/%,$(wildcard tests/bench/b
 SOURCES = $(wildcard proto/*/*.[ch] node/*.[ch] node/*/*.[ch] gateway/*.[ch] ops/*/*.[ch] tests/*/*.[ch])
 RUN    := ops/run-tests.sh $(if $(STRICT),--strict)
 
-.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff fuzz fuzz-run image-test arm64-test format check-format help clean tests-build upgrade-test
+.PHONY: all docs test unit sim sim-bugs sim-bug integration run bench bench-handoff bench-notice fuzz fuzz-run image-test arm64-test format check-format help clean tests-build upgrade-test
 .SECONDARY:
 .DELETE_ON_ERROR:
 all: $(B)/node/node $(B)/gateway/gateway $(B)/ops/spotctl $(B)/ops/spotcraft-imds $(B)/ops/spotcraft-report
@@ -71,6 +71,8 @@ bench: all $(BENCH) ## bots against a cluster of its own; ARGS="--bots 500": see
 	@$(B)/tests/bench/bench_players $(ARGS)
 bench-handoff: all $(BENCH) ## cells that change hands under players; ARGS="--rounds 3 --only drains": see --help
 	@$(B)/tests/bench/bench_handoff $(ARGS)
+bench-notice: all $(BENCH) ## how long until a node acts on its machine's notice
+	@$(B)/tests/bench/bench_notice $(ARGS)
 fuzz: ## every parser of outside bytes, FUZZ_S=30 seconds each (clang)
 	@$(MAKE) --no-print-directory CC=clang SAN=fuzzer,address,undefined fuzz-run
 fuzz-run: $(FUZZ)

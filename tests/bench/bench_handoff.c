@@ -16,11 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "node/store/store.h"
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "tests/lib/bench.h"
 #include "tests/lib/bot.h"
 #include "tests/lib/builders.h"
 #include "tests/lib/cluster.h"
@@ -486,17 +486,6 @@ static const char usage[] =
     "  --quiet-s N (10: measured before)  --pause-ms N (1500: after a node was replaced)\n"
     "  --only drains|bulk|balance  --seed N\n";
 
-static unsigned number(const char *text, const char *option, unsigned long min, unsigned long max)
-{
-    char *end;
-    unsigned long v = strtoul(text, &end, 10);
-    if (*end || end == text || v < min || v > max) {
-        fprintf(stderr, "--%s takes a number from %lu to %lu, not '%s'\n", option, min, max, text);
-        exit(2);
-    }
-    return (unsigned)v;
-}
-
 static bool (*const benches[])(struct bench *) = {bench_drains, bench_bulk, bench_balance};
 static const char *const bench_names[] = {"drains", "bulk", "balance"};
 enum { BENCHES = sizeof benches / sizeof *benches };
@@ -504,17 +493,17 @@ enum { BENCHES = sizeof benches / sizeof *benches };
 static void set_option(struct options *o, const char *name, const char *value)
 {
     if (!strcmp(name, "rounds"))
-        o->rounds = number(value, name, 1, 1000);
+        o->rounds = bench_number(value, name, 1, 1000);
     else if (!strcmp(name, "bots"))
-        o->bots = number(value, name, 2, 10000);
+        o->bots = bench_number(value, name, 2, 10000);
     else if (!strcmp(name, "edits-per-s"))
-        o->edits_per_s = number(value, name, 0, 100000);
+        o->edits_per_s = bench_number(value, name, 0, 100000);
     else if (!strcmp(name, "quiet-s"))
-        o->quiet_s = number(value, name, 1, 3600);
+        o->quiet_s = bench_number(value, name, 1, 3600);
     else if (!strcmp(name, "pause-ms"))
-        o->pause_ms = number(value, name, 0, 600000);
+        o->pause_ms = bench_number(value, name, 0, 600000);
     else if (!strcmp(name, "seed"))
-        o->seed = number(value, name, 0, UINT32_MAX);
+        o->seed = bench_number(value, name, 0, UINT32_MAX);
     else if (!strcmp(name, "only")) {
         for (o->only = 0; o->only < BENCHES && strcmp(value, bench_names[o->only]) != 0; o->only++)
             ;
@@ -552,13 +541,8 @@ static struct options read_options(int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct bench b = {.o = read_options(argc, argv)};
-    struct rlimit files;
     bool good = true;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    signal(SIGPIPE, SIG_IGN);
+    bench_begin();
     for (unsigned k = 0; k < BENCHES; k++)
         good = (b.o.only != BENCHES && b.o.only != k) || benches[k](&b) ? good : false;
     return good ? 0 : 1;

@@ -10,11 +10,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
+#include "tests/lib/bench.h"
 #include "tests/lib/bot.h"
 #include "tests/lib/builders.h"
 #include "tests/lib/cluster.h"
@@ -288,41 +288,30 @@ static double fraction(const char *text, const char *option)
     return v;
 }
 
-static unsigned number(const char *text, const char *option, unsigned long min, unsigned long max)
-{
-    char *end;
-    unsigned long v = strtoul(text, &end, 10);
-    if (*end || end == text || v < min || v > max) {
-        fprintf(stderr, "--%s takes a number from %lu to %lu, not '%s'\n", option, min, max, text);
-        exit(2);
-    }
-    return (unsigned)v;
-}
-
 static void set_option(struct options *o, const char *name, char *value, uint64_t *seed)
 {
     if (!strcmp(name, "bots"))
-        o->bots = number(value, name, 2, 10000);
+        o->bots = bench_number(value, name, 2, 10000);
     else if (!strcmp(name, "seconds"))
-        o->seconds = number(value, name, 1, 86400);
+        o->seconds = bench_number(value, name, 1, 86400);
     else if (!strcmp(name, "edits-per-s"))
-        o->edits_per_s = number(value, name, 0, 100000);
+        o->edits_per_s = bench_number(value, name, 0, 100000);
     else if (!strcmp(name, "view"))
-        o->view = number(value, name, 1, 24);
+        o->view = bench_number(value, name, 1, 24);
     else if (!strcmp(name, "cells"))
-        o->cells = number(value, name, 2, 64);
+        o->cells = bench_number(value, name, 2, 64);
     else if (!strcmp(name, "gateways"))
-        o->gateways = number(value, name, 1, CLUSTER_MEMBERS_MAX);
+        o->gateways = bench_number(value, name, 1, CLUSTER_MEMBERS_MAX);
     else if (!strcmp(name, "nodes"))
-        o->nodes = number(value, name, 1, CLUSTER_MEMBERS_MAX - 1);
+        o->nodes = bench_number(value, name, 1, CLUSTER_MEMBERS_MAX - 1);
     else if (!strcmp(name, "border-fraction"))
         o->border_fraction = fraction(value, name);
     else if (!strcmp(name, "kill-node-at"))
-        o->kill_node_at = (int)number(value, name, 0, 86400);
+        o->kill_node_at = (int)bench_number(value, name, 0, 86400);
     else if (!strcmp(name, "start-node-at"))
-        o->start_node_at = (int)number(value, name, 0, 86400);
+        o->start_node_at = (int)bench_number(value, name, 0, 86400);
     else if (!strcmp(name, "seed"))
-        *seed = number(value, name, 0, UINT32_MAX);
+        *seed = bench_number(value, name, 0, UINT32_MAX);
     else if (!strcmp(name, "origin") && !(o->placed = sscanf(value, "%d,%d", &o->origin_x, &o->origin_z) == 2))
         refuse(name, value);
     else if (!strcmp(name, "store") && strcmp(value, "sqlite") && strcmp(value, "postgres"))
@@ -337,7 +326,7 @@ static void set_option(struct options *o, const char *name, char *value, uint64_
             refuse(name, value);
         *colon = '\0';
         o->host = value;
-        o->port = (uint16_t)number(colon + 1, name, 1, 65535);
+        o->port = (uint16_t)bench_number(colon + 1, name, 1, 65535);
     }
 }
 
@@ -398,12 +387,7 @@ int main(int argc, char **argv)
 {
     uint64_t seed = 1;
     struct bench b = {.o = read_options(argc, argv, &seed)};
-    struct rlimit files;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    signal(SIGPIPE, SIG_IGN);
+    bench_begin();
     b.timeline = -1;
     if (b.o.timeline && (b.timeline = open(b.o.timeline, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) < 0) {
         perror(b.o.timeline);

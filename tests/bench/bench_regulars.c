@@ -11,11 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "proto/base/clock.h"
 #include "proto/base/mem.h"
 #include "proto/base/rng.h"
+#include "tests/lib/bench.h"
 #include "tests/lib/bot.h"
 #include "tests/lib/latency.h"
 
@@ -352,17 +352,6 @@ static const char usage[] =
     "usage: bench_regulars --connect HOST:PORT [options]     players who come again when their gateway is replaced\n"
     "  --connect HOST:PORT (numeric)  --bots N (50)  --seconds N (60)\n";
 
-static unsigned number(const char *text, const char *option, unsigned long min, unsigned long max)
-{
-    char *end;
-    unsigned long v = strtoul(text, &end, 10);
-    if (*end || end == text || v < min || v > max) {
-        fprintf(stderr, "--%s takes a number from %lu to %lu, not '%s'\n", option, min, max, text);
-        exit(2);
-    }
-    return (unsigned)v;
-}
-
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {{"connect", 1, NULL, 'c'},
@@ -371,7 +360,6 @@ int main(int argc, char **argv)
                                           {"help", 0, NULL, 'h'},
                                           {NULL, 0, NULL, 0}};
     struct crowd c = {.n = 50};
-    struct rlimit files;
     unsigned seconds = 60;
     int o;
     while ((o = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -379,11 +367,11 @@ int main(int argc, char **argv)
         if (o == 'c' && colon) {
             *colon = '\0';
             c.host = optarg;
-            c.port = (uint16_t)number(colon + 1, "connect", 1, 65535);
+            c.port = (uint16_t)bench_number(colon + 1, "connect", 1, 65535);
         } else if (o == 'b') {
-            c.n = number(optarg, "bots", 1, REGULARS_MAX);
+            c.n = bench_number(optarg, "bots", 1, REGULARS_MAX);
         } else if (o == 's') {
-            seconds = number(optarg, "seconds", 1, 86400);
+            seconds = bench_number(optarg, "seconds", 1, 86400);
         } else {
             fputs(usage, o == 'h' ? stdout : stderr);
             return o == 'h' ? 0 : 2;
@@ -393,11 +381,7 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
         return 2;
     }
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
-        files.rlim_cur = files.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &files);
-    }
-    signal(SIGPIPE, SIG_IGN);
+    bench_begin();
     c.base = event_base_new();
     c.away = latency_new();
     c.join = latency_new();
