@@ -23,7 +23,7 @@ while [ $# -gt 0 ]; do
     case $1 in
     --dir | --mirror)
         [ $# -ge 2 ] || die "$1 needs a value"
-        if [ "$1" = --dir ]; then work=$2; else mirror=$2; fi
+        if [ "$1" = --dir ]; then work=$(realpath -m "$2"); else mirror=$2; fi # Redis changes its directory
         shift
         ;;
     --in-namespace) namespace=yes ;;
