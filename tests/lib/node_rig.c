@@ -405,6 +405,38 @@ struct owned *node_rig_owned(struct node_rig *r, unsigned k, struct cell_pos at)
     return r->node[k].node ? node_owned(r->node[k].node, at) : NULL;
 }
 
+unsigned node_rig_serving(struct node_rig *r, unsigned k)
+{
+    unsigned count = 0;
+    for (const struct owned *o = r->node[k].node ? r->node[k].node->cells : NULL; o; o = o->hh.next)
+        count += o->state == OWN_SERVING;
+    return count;
+}
+
+unsigned node_rig_serving_row(struct node_rig *r, unsigned k, unsigned cells)
+{
+    unsigned count = 0;
+    for (unsigned i = 0; i < cells; i++) {
+        const struct owned *o = node_rig_owned(r, k, (struct cell_pos){(int32_t)i, 0});
+        count += o && o->state == OWN_SERVING;
+    }
+    return count;
+}
+
+unsigned node_rig_followed(struct node_rig *r, unsigned k)
+{
+    unsigned cells;
+    uint64_t rows;
+    follow_count(r->node[k].node, &cells, &rows);
+    return cells;
+}
+
+void node_rig_notice(struct node_rig *r, unsigned k, enum notice_kind kind, uint64_t in_ms)
+{
+    struct node *n = r->node[k].node;
+    node_notice(n, kind, in_ms ? n->env.unix_ms(n->env.clock) + in_ms : 0);
+}
+
 struct where {
     unsigned node;
     struct cell_pos at;

@@ -96,6 +96,11 @@ bool node_rig_until_serving(struct node_rig *r, unsigned node, struct cell_pos a
 bool node_rig_until_asked(struct node_rig *r, unsigned k, enum coord_op op);
 
 struct owned *node_rig_owned(struct node_rig *r, unsigned k, struct cell_pos at); /* NULL: not there */
+unsigned node_rig_serving(struct node_rig *r, unsigned k);                        /* cells; 0 where it is dead */
+unsigned node_rig_serving_row(struct node_rig *r, unsigned k, unsigned cells);    /* of (0,0), (1,0) ... */
+unsigned node_rig_followed(struct node_rig *r, unsigned k); /* cells of which others keep copies */
+/* Its machine's metadata tell it; in_ms 0: without a time. */
+void node_rig_notice(struct node_rig *r, unsigned k, enum notice_kind kind, uint64_t in_ms);
 /* The gateway wants the cell of node k, which claims it if nobody has it. Served when it returns. */
 bool node_rig_enter(struct node_rig *r, struct cell_pos at, unsigned k);
 bool node_rig_offer(struct node_rig *r, unsigned from, unsigned to, struct cell_pos at, bool follow_only);

@@ -32,14 +32,6 @@ static bool are_followed(struct node_rig *r, void *arg)
     return whole == *(unsigned *)arg;
 }
 
-static unsigned followed_of(struct node_rig *r, unsigned k)
-{
-    unsigned cells;
-    uint64_t rows;
-    follow_count(r->node[k].node, &cells, &rows);
-    return cells;
-}
-
 /* Node 0 owns so many cells, copies of all of which node 2 keeps. The others have enough to do: nothing is balanced. */
 static struct node_rig *followed_cells(int32_t cells)
 {
@@ -63,35 +55,10 @@ static int teardown(void **state)
     return 0;
 }
 
-static unsigned cells_of(struct node_rig *r, unsigned k)
-{
-    unsigned count = 0;
-    for (int i = 0; i < CELLS; i++) {
-        struct owned *o = node_rig_owned(r, k, (struct cell_pos){i, 0});
-        count += o && o->state == OWN_SERVING;
-    }
-    return count;
-}
-
-static uint64_t in_ms(struct node_rig *r, uint64_t ms)
-{
-    struct node *n = r->node[0].node;
-    return n->env.unix_ms(n->env.clock) + ms;
-}
-
-/* Cells that node 0 serves. */
-static unsigned served(struct node_rig *r)
-{
-    unsigned count = 0;
-    for (const struct owned *o = r->node[0].node ? r->node[0].node->cells : NULL; o; o = o->hh.next)
-        count += o->state == OWN_SERVING;
-    return count;
-}
-
 static bool none_served(struct node_rig *r, void *arg)
 {
     (void)arg;
-    return served(r) == 0;
+    return node_rig_serving(r, 0) == 0;
 }
 
 /* More cells than leave at a time: those that wait for their turn keep their copies. */
@@ -100,13 +67,13 @@ static void copies_are_kept_until_their_turn_comes(void **state)
     enum { MANY = 100 };
     struct node_rig *r = *state = followed_cells(MANY);
     struct node *n = r->node[0].node;
-    assert_int_equal(served(r), MANY);
+    assert_int_equal(node_rig_serving(r, 0), MANY);
     r->node[0].redis[COORD_TRANSFER] = FATE_KEPT;
     n->follow_ms = 0; /* due with the notice */
-    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     unsigned copies = r->sent[MSG_COPY_END];
     node_rig_pass(r, 1000);
-    assert_int_equal(served(r), MANY);
+    assert_int_equal(node_rig_serving(r, 0), MANY);
     r->node[0].redis[COORD_TRANSFER] = FATE_DONE;
     assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     assert_int_equal(r->sent[MSG_COPY_END], copies); /* not one was copied again */
@@ -133,12 +100,12 @@ static void no_follower_gets_more_than_its_room(void **state)
     node_rig_pass(r, 1500);
     load_said(r->node[2].node, node_rig_owned(r, 2, busy), 2590); /* of three nodes' about 3,150: room for a few */
     node_rig_pass(r, 2500);
-    assert_int_equal(followed_of(r, 0), CELLS);
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    assert_int_equal(node_rig_followed(r, 0), CELLS);
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     node_rig_pass(r, 100);
-    assert_in_range(cells_of(r, 2), 1, CELLS / 2);
-    assert_int_equal(cells_of(r, 1), CELLS - cells_of(r, 2));
+    assert_in_range(node_rig_serving_row(r, 2, CELLS), 1, CELLS / 2);
+    assert_int_equal(node_rig_serving_row(r, 1, CELLS), CELLS - node_rig_serving_row(r, 2, CELLS));
 }
 
 /* What balances goes where its copy is. */
@@ -153,8 +120,8 @@ static void a_cell_that_balances_is_not_copied_twice(void **state)
     unsigned all = CELLS;
     assert_true(node_rig_until(r, are_followed, &all, 2000, "copies of all cells"));
     node_rig_pass(r, 10000);
-    assert_in_range(cells_of(r, 1), 2, CELLS);
-    assert_int_equal(r->sent[MSG_COMMIT], cells_of(r, 1));
+    assert_in_range(node_rig_serving_row(r, 1, CELLS), 2, CELLS);
+    assert_int_equal(r->sent[MSG_COMMIT], node_rig_serving_row(r, 1, CELLS));
     assert_int_equal(r->sent[MSG_ABORT], 0); /* no copy was given up for another */
     assert_true(node_rig_check(r));
 }
@@ -166,7 +133,7 @@ static void a_copy_that_is_not_needed_puts_nobody_in_the_wrong(void **state)
     struct node *n = r->node[0].node;
     n->set.followers_rows = 0;
     node_rig_pass(r, 400);
-    assert_int_equal(followed_of(r, 0), 0);
+    assert_int_equal(node_rig_followed(r, 0), 0);
     for (const struct owned *o = n->cells; o; o = o->hh.next) {
         assert_int_equal(o->avoid, 0);
         assert_int_equal(o->handoff_tries, 0);
@@ -205,10 +172,10 @@ static void a_node_that_keeps_no_more_copies_takes_cells(void **state)
         found += list[k].id == r->node[2].id;
     free(list);
     assert_int_equal(found, 1);
-    assert_int_equal(followed_of(r, 0), COPIES);
+    assert_int_equal(node_rig_followed(r, 0), COPIES);
     targets_full(n, r->node[2].id); /* no room for cells: the copies are there all the same */
     node_rig_pass(r, 400);
-    assert_int_equal(followed_of(r, 0), COPIES);
+    assert_int_equal(node_rig_followed(r, 0), COPIES);
 }
 
 int main(void)

@@ -28,14 +28,6 @@ static struct node_rig *row_of_cells(const struct node_settings *s)
     return r;
 }
 
-static unsigned followed_of(struct node_rig *r, unsigned k)
-{
-    unsigned cells;
-    uint64_t rows;
-    follow_count(r->node[k].node, &cells, &rows);
-    return cells;
-}
-
 static struct node_settings short_quiet(void)
 {
     struct node_settings s;
@@ -57,40 +49,15 @@ static int teardown(void **state)
     return 0;
 }
 
-static unsigned cells_of(struct node_rig *r, unsigned k)
-{
-    unsigned count = 0;
-    for (int i = 0; i < CELLS; i++) {
-        struct owned *o = node_rig_owned(r, k, (struct cell_pos){i, 0});
-        count += o && o->state == OWN_SERVING;
-    }
-    return count;
-}
-
-static uint64_t in_ms(struct node_rig *r, uint64_t ms)
-{
-    struct node *n = r->node[0].node;
-    return n->env.unix_ms(n->env.clock) + ms;
-}
-
 static bool has_left(struct node_rig *r, void *arg)
 {
-    return cells_of(r, *(unsigned *)arg) == 0;
-}
-
-/* Cells that node 0 serves. */
-static unsigned served(struct node_rig *r)
-{
-    unsigned count = 0;
-    for (const struct owned *o = r->node[0].node ? r->node[0].node->cells : NULL; o; o = o->hh.next)
-        count += o->state == OWN_SERVING;
-    return count;
+    return node_rig_serving_row(r, *(unsigned *)arg, CELLS) == 0;
 }
 
 static bool none_served(struct node_rig *r, void *arg)
 {
     (void)arg;
-    return served(r) == 0;
+    return node_rig_serving(r, 0) == 0;
 }
 
 static bool says(struct node *n, const char *text)
@@ -110,14 +77,14 @@ static void cells_go_to_another_pool(void **state)
 {
     struct node_rig *r = *state;
     unsigned zero = 0;
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(says(r->node[0].node, "\"state\":\"leaving\""));
     assert_true(says(r->node[0].node, "\"leaving\":{\"why\":\"interruption\""));
     assert_true(says(r->node[0].node, "\"cells_left\":12,\"cells_then\":12,\"will_hold\":true"));
     assert_true(node_rig_until(r, has_left, &zero, 5000, "the cells to go"));
     node_rig_pass(r, 100);
-    assert_int_equal(cells_of(r, 2), CELLS);
-    assert_int_equal(cells_of(r, 1), 0);
+    assert_int_equal(node_rig_serving_row(r, 2, CELLS), CELLS);
+    assert_int_equal(node_rig_serving_row(r, 1, CELLS), 0);
     assert_true(node_rig_check(r));
 }
 
@@ -125,12 +92,12 @@ static void the_same_pool_is_better_than_none(void **state)
 {
     struct node_rig *r = *state;
     unsigned zero = 0;
-    node_notice(r->node[2].node, NOTICE_LIFECYCLE, 0);
+    node_rig_notice(r, 2, NOTICE_LIFECYCLE, 0);
     node_rig_pass(r, 50);
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(node_rig_until(r, has_left, &zero, 5000, "the cells to go"));
     node_rig_pass(r, 100);
-    assert_int_equal(cells_of(r, 1), CELLS);
+    assert_int_equal(node_rig_serving_row(r, 1, CELLS), CELLS);
     assert_true(node_rig_check(r));
 }
 
@@ -139,15 +106,15 @@ static void what_nobody_takes_is_served_until_the_deadline(void **state)
 {
     struct node_rig *r = *state;
     for (unsigned k = 0; k < NRIG_NODES; k++)
-        node_notice(r->node[k].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+        node_rig_notice(r, k, NOTICE_INTERRUPTION, NOTICE_MS);
     node_rig_edit(r, (struct cell_pos){3, 0});
     node_rig_pass(r, NOTICE_MS - 5000);
-    assert_int_equal(cells_of(r, 0), CELLS);
+    assert_int_equal(node_rig_serving_row(r, 0, CELLS), CELLS);
     assert_true(says(r->node[0].node, "\"will_hold\":false"));
     assert_int_equal(node_rig_accepted(r), 1);
     assert_int_equal(node_rig_owned(r, 0, (struct cell_pos){3, 0})->n_kept, 0); /* the store has it */
     node_rig_pass(r, 5000);
-    assert_int_equal(cells_of(r, 0), 0);
+    assert_int_equal(node_rig_serving_row(r, 0, CELLS), 0);
     node_rig_start(r, 1);
     assert_true(node_rig_check(r));
 }
@@ -170,9 +137,9 @@ static void a_silent_target_does_not_hold_cells_past_the_deadline(void **state)
     }
     uint64_t deadline = r->now_ms + SHORT_MS, owner, epoch, nr;
     r->kept = MSG_GOT;
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, SHORT_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, SHORT_MS);
     node_rig_pass(r, 1000);
-    assert_int_equal(served(r), CELLS);
+    assert_int_equal(node_rig_serving(r, 0), CELLS);
     assert_int_equal(node_rig_owned(r, 0, (struct cell_pos){0, 0})->out->phase, OUT_COPYING);
     assert_true(node_rig_until(r, has_ended, NULL, SHORT_MS, "the end"));
     assert_true(r->now_ms < deadline - 200);
@@ -189,10 +156,10 @@ static void at_the_deadline_the_lease_goes_whatever_is_left(void **state)
     struct node_rig *r = *state;
     uint64_t deadline = r->now_ms + SHORT_MS, id = r->node[0].id;
     for (unsigned k = 1; k < NRIG_NODES; k++)
-        node_notice(r->node[k].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+        node_rig_notice(r, k, NOTICE_INTERRUPTION, NOTICE_MS);
     node_rig_edit(r, (struct cell_pos){3, 0});
     r->node[0].rows[STORE_FLUSH] = FATE_KEPT;
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, SHORT_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, SHORT_MS);
     assert_true(node_rig_until(r, has_ended, NULL, SHORT_MS + 20, "the end"));
     assert_true(r->now_ms <= deadline + 20);
     assert_false(model_redis_lives(r->redis, ROLE_NODE, id));
@@ -205,7 +172,7 @@ static void a_withdrawn_notice_calls_the_node_back(void **state)
 {
     struct node_rig *r = *state;
     r->kept = MSG_OFFER_ANSWER;
-    node_notice(r->node[0].node, NOTICE_TERMINATION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_TERMINATION, NOTICE_MS);
     node_rig_pass(r, 300);
     node_notice_withdrawn(r->node[0].node, NOTICE_TERMINATION);
     r->kept = 0;
@@ -224,14 +191,14 @@ static void a_cell_that_was_not_taken_counts_as_here(void **state)
     struct node_rig *r = *state;
     struct node *n = r->node[0].node;
     r->kept = MSG_OFFER_ANSWER;
-    node_notice(n, NOTICE_TERMINATION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_TERMINATION, NOTICE_MS);
     node_rig_pass(r, 300);
     uint64_t owners[NEIGHBOURS];
     targets_neighbours(n, (struct cell_pos){1, 0}, owners);
     assert_int_equal(owners[0], r->node[2].id); /* on its way */
     node_notice_withdrawn(n, NOTICE_TERMINATION);
     node_rig_pass(r, 2000);
-    assert_int_equal(cells_of(r, 0), CELLS);
+    assert_int_equal(node_rig_serving_row(r, 0, CELLS), CELLS);
     targets_neighbours(n, (struct cell_pos){1, 0}, owners);
     for (unsigned k = 0; k < NEIGHBOURS; k++)
         assert_int_equal(owners[k], 0);
@@ -243,7 +210,7 @@ static void a_refusal_does_not_put_the_deadline_in_danger(void **state)
     struct node_rig *r = *state;
     struct node *n = r->node[0].node;
     r->kept = MSG_OFFER_ANSWER;
-    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     node_rig_pass(r, 300);
     assert_true(says(n, "\"will_hold\":true"));
     targets_full(n, r->node[1].id);
@@ -267,8 +234,8 @@ static void what_nobody_watches_is_released(void **state)
     assert_int_equal(node_rig_owned(r, 0, quiet)->n_subs, 0);
     node_rig_start(r, 1);
     node_rig_pass(r, 1100);
-    assert_int_equal(served(r), CELLS);
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    assert_int_equal(node_rig_serving(r, 0), CELLS);
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     assert_int_equal(r->sent[MSG_COPY_END], CELLS - 1);
 }
@@ -282,7 +249,7 @@ static void a_cell_that_just_came_is_no_unwatched_one(void **state)
     assert_true(node_rig_offer(r, 0, 1, at, false));
     assert_true(node_rig_until_serving(r, 1, at));
     assert_int_equal(node_rig_owned(r, 1, at)->n_subs, 0);
-    node_notice(r->node[1].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 1, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(node_rig_until_serving(r, 2, at));
     assert_int_equal(node_rig_owned(r, 2, at)->epoch, 3); /* nobody claimed */
     assert_int_equal(r->sent[MSG_COMMIT], 2);
@@ -295,17 +262,17 @@ static void a_cell_that_just_came_is_no_unwatched_one(void **state)
 static void at_risk_cells_are_followed_and_a_few_go(void **state)
 {
     struct node_rig *r = *state;
-    node_notice(r->node[0].node, NOTICE_REBALANCE, 0);
+    node_rig_notice(r, 0, NOTICE_REBALANCE, 0);
     assert_true(says(r->node[0].node, "\"state\":\"at_risk\""));
     node_rig_pass(r, 2500);
-    unsigned left = cells_of(r, 0);
+    unsigned left = node_rig_serving_row(r, 0, CELLS);
     assert_in_range(left, CELLS - 6, CELLS - 2);
-    assert_int_equal(cells_of(r, 2), CELLS - left);
-    assert_int_equal(cells_of(r, 1), 0);
-    assert_int_equal(followed_of(r, 0), left); /* few enough: all that are here */
+    assert_int_equal(node_rig_serving_row(r, 2, CELLS), CELLS - left);
+    assert_int_equal(node_rig_serving_row(r, 1, CELLS), 0);
+    assert_int_equal(node_rig_followed(r, 0), left); /* few enough: all that are here */
     node_rig_pass(r, QUIET_MS);
     assert_true(says(r->node[0].node, "\"state\":\"running\""));
-    assert_int_equal(followed_of(r, 0), 0);
+    assert_int_equal(node_rig_followed(r, 0), 0);
     assert_true(node_rig_check(r));
 }
 
@@ -314,11 +281,11 @@ static void followers_make_leaving_a_flip(void **state)
 {
     struct node_rig *r = *state;
     unsigned zero = 0;
-    node_notice(r->node[0].node, NOTICE_REBALANCE, 0);
+    node_rig_notice(r, 0, NOTICE_REBALANCE, 0);
     node_rig_pass(r, 2500);
-    unsigned copies = r->sent[MSG_COPY_END], left = cells_of(r, 0);
+    unsigned copies = r->sent[MSG_COPY_END], left = node_rig_serving_row(r, 0, CELLS);
     assert_true(left > 0);
-    node_notice(r->node[0].node, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_true(node_rig_until(r, has_left, &zero, 5000, "the cells to go"));
     assert_int_equal(r->sent[MSG_COPY_END], copies); /* not one was copied again */
     assert_true(node_rig_check(r));
@@ -346,25 +313,24 @@ static void a_slow_redis_puts_no_target_in_the_wrong(void **state)
 static void who_leaves_begins_without_grudges(void **state)
 {
     struct node_rig *r = *state;
-    struct node *n = r->node[0].node;
     struct cell_pos at = {3, 0};
     r->kept = MSG_OFFER_ANSWER;
     assert_true(node_rig_offer(r, 0, 2, at, false));
     node_rig_pass(r, 1100);
     assert_int_equal(node_rig_owned(r, 0, at)->avoid, r->node[2].id);
     r->kept = 0;
-    node_notice(n, NOTICE_INTERRUPTION, in_ms(r, NOTICE_MS));
+    node_rig_notice(r, 0, NOTICE_INTERRUPTION, NOTICE_MS);
     assert_int_equal(node_rig_owned(r, 0, at)->avoid, 0);
     assert_true(node_rig_until(r, none_served, NULL, 5000, "the cells to go"));
     node_rig_pass(r, 100);
-    assert_int_equal(cells_of(r, 2), CELLS);
+    assert_int_equal(node_rig_serving_row(r, 2, CELLS), CELLS);
 }
 
 static void at_risk_nothing_new_is_taken_where_others_could(void **state)
 {
     struct node_rig *r = *state;
     struct cell_pos far = {50, 50};
-    node_notice(r->node[0].node, NOTICE_REBALANCE, 0);
+    node_rig_notice(r, 0, NOTICE_REBALANCE, 0);
     node_rig_pass(r, 50);
     struct msg_want want = {.cell = far, .redirected = true};
     struct msg m = {.kind = MSG_SUBSCRIBE};
@@ -375,7 +341,7 @@ static void at_risk_nothing_new_is_taken_where_others_could(void **state)
     assert_null(node_rig_owned(r, 0, far));
     assert_true(node_rig_offer(r, 1, 0, far, false) == false);
     for (unsigned k = 1; k < NRIG_NODES; k++)
-        node_notice(r->node[k].node, NOTICE_REBALANCE, 0);
+        node_rig_notice(r, k, NOTICE_REBALANCE, 0);
     node_rig_pass(r, 1500);
     assert_true(node_rig_enter(r, far, 0)); /* all are at risk: better here than nowhere */
 }

@@ -38,12 +38,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void tell(struct node_rig *r, unsigned k, enum notice_kind kind, uint64_t ms)
-{
-    struct node *n = r->node[k].node;
-    node_notice(n, kind, ms ? n->env.unix_ms(n->env.clock) + ms : 0);
-}
-
 static struct nrig_cell *gate_cell(struct node_rig *r, struct cell_pos at)
 {
     for (unsigned k = 0; k < r->n_cells; k++) {
@@ -115,7 +109,7 @@ static void a_claim_under_way_is_carried_through(void **state)
         setup(state);
         struct node_rig *r = *state;
         bring_to(r, s);
-        tell(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
+        node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
         node_rig_pass(r, 100);
         go_on(r);
         assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
@@ -137,7 +131,7 @@ static void a_claim_under_way_is_carried_through_where_nobody_could_take_it(void
     node_rig_kill(r, HEIR);
     node_rig_pass(r, 200);
     bring_to(r, LOADING);
-    tell(r, TOLD, NOTICE_INTERRUPTION, 10000);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, 10000);
     go_on(r);
     assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
     node_rig_pass(r, 5000);
@@ -156,7 +150,7 @@ static void a_claim_that_does_not_end_is_given_up_with_the_lease(void **state)
     struct node_rig *r = *state;
     unsigned told = TOLD;
     bring_to(r, LOADING);
-    tell(r, TOLD, NOTICE_INTERRUPTION, 10000);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, 10000);
     r->node[TOLD].redis[COORD_TRANSFER] = FATE_DONE;
     node_rig_pass(r, 2000);
     struct owned *o = node_rig_owned(r, TOLD, home);
@@ -171,9 +165,9 @@ static void a_second_notice_that_is_nearer_changes_nothing_but_the_time(void **s
     struct node_rig *r = *state;
     unsigned told = TOLD;
     bring_to(r, REPLAYING);
-    tell(r, TOLD, NOTICE_TERMINATION, NOTICE_MS);
+    node_rig_notice(r, TOLD, NOTICE_TERMINATION, NOTICE_MS);
     node_rig_pass(r, 100);
-    tell(r, TOLD, NOTICE_INTERRUPTION, 5000);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, 5000);
     node_rig_pass(r, 100);
     go_on(r);
     assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
@@ -186,7 +180,7 @@ static void a_withdrawn_notice_leaves_the_claim_alone(void **state)
 {
     struct node_rig *r = *state;
     bring_to(r, LOADING);
-    tell(r, TOLD, NOTICE_TERMINATION, NOTICE_MS);
+    node_rig_notice(r, TOLD, NOTICE_TERMINATION, NOTICE_MS);
     node_rig_pass(r, 100);
     node_notice_withdrawn(r->node[TOLD].node, NOTICE_TERMINATION);
     go_on(r);
@@ -205,7 +199,7 @@ static void what_was_not_claimed_yet_is_left_to_others(void **state)
         if (drain)
             node_drain(r->node[TOLD].node);
         else
-            tell(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
+            node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
         go_on(r);
         assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
         assert_true(owner_of(r, home) == r->node[HEIR].id);
@@ -235,7 +229,7 @@ static void a_cell_that_was_transferred_to_us_is_served(void **state)
     node_rig_kill(r, DEAD);
     node_rig_pass(r, 10);
     assert_int_equal(node_rig_owned(r, TOLD, home)->state, OWN_WANTED);
-    tell(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
     node_rig_pass(r, 10);
     go_on(r);
     assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
@@ -252,7 +246,7 @@ static void a_copy_that_may_be_ours_is_kept(void **state)
     r->node[DEAD].redis[COORD_TRANSFER] = FATE_KEPT_ANSWER;
     assert_true(node_rig_offer(r, DEAD, TOLD, home, false));
     assert_true(node_rig_until_asked(r, DEAD, COORD_TRANSFER));
-    tell(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
     node_rig_pass(r, 50);
     r->node[DEAD].redis[COORD_TRANSFER] = FATE_DONE;
     assert_true(node_rig_until(r, is_played, NULL, SERVED_MS, "the cell to be served"));
@@ -272,7 +266,7 @@ static void a_promoted_copy_is_served_and_handed_on(void **state)
     node_rig_kill(r, DEAD);
     node_rig_pass(r, 10);
     assert_int_equal(node_rig_owned(r, TOLD, home)->state, OWN_WANTED);
-    tell(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
+    node_rig_notice(r, TOLD, NOTICE_INTERRUPTION, NOTICE_MS);
     r->node[HEIR].rows[STORE_CLAIM] = FATE_KEPT;
     go_on(r);
     assert_true(node_rig_until(r, is_played, NULL, 4000, "the cell to be served"));
@@ -291,7 +285,7 @@ static void at_risk_copies_that_are_not_ours_yet_are_dropped(void **state)
     assert_true(node_rig_offer(r, DEAD, TOLD, home, false));
     assert_true(node_rig_until_kept(r, MSG_COPY_END));
     assert_non_null(node_rig_owned(r, TOLD, home));
-    tell(r, TOLD, NOTICE_REBALANCE, 0);
+    node_rig_notice(r, TOLD, NOTICE_REBALANCE, 0);
     assert_null(node_rig_owned(r, TOLD, home));
     r->kept = 0;
     node_rig_pass(r, 50);
@@ -307,7 +301,7 @@ static void at_risk_a_copy_that_may_be_ours_is_kept(void **state)
     r->node[DEAD].redis[COORD_TRANSFER] = FATE_KEPT;
     assert_true(node_rig_offer(r, DEAD, TOLD, home, false));
     assert_true(node_rig_until_asked(r, DEAD, COORD_TRANSFER));
-    tell(r, TOLD, NOTICE_REBALANCE, 0);
+    node_rig_notice(r, TOLD, NOTICE_REBALANCE, 0);
     r->node[DEAD].redis[COORD_TRANSFER] = FATE_DONE;
     assert_true(node_rig_until_serving(r, TOLD, home));
     r->node[TOLD].redis[COORD_TRANSFER] = FATE_DONE;

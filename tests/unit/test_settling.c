@@ -32,16 +32,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static unsigned cells_of(struct node_rig *r, unsigned k)
-{
-    unsigned count = 0;
-    for (unsigned c = 0; c < r->n_cells; c++) {
-        struct owned *o = node_rig_owned(r, k, r->cells[c].at);
-        count += o && o->state == OWN_SERVING;
-    }
-    return count;
-}
-
 struct share {
     unsigned node, cells;
 };
@@ -49,7 +39,7 @@ struct share {
 static bool has_share(struct node_rig *r, void *arg)
 {
     const struct share *s = arg;
-    return cells_of(r, s->node) >= s->cells;
+    return node_rig_serving(r, s->node) >= s->cells;
 }
 
 static bool is_gone(struct node_rig *r, void *arg)
@@ -65,7 +55,7 @@ static void what_came_from_a_node_that_left_moves_on(void **state)
     node_notice(r->node[0].node, NOTICE_LIFECYCLE, 0);
     assert_true(node_rig_until(r, is_gone, &gone, 5000, "node 0 to leave"));
     node_rig_pass(r, 50);
-    assert_int_equal(cells_of(r, 1) + cells_of(r, 2), CELLS);
+    assert_int_equal(node_rig_serving(r, 1) + node_rig_serving(r, 2), CELLS);
     node_rig_start(r, 0);
     struct share fair = {0, CELLS / 6};
     assert_true(node_rig_until(r, has_share, &fair, BALANCED_MS, "the new one to get its share"));
@@ -78,7 +68,7 @@ static void what_came_from_a_node_that_was_drained_goes_back(void **state)
     struct node_rig *r = *state = world_of(3);
     assert_true(node_drain(r->node[0].node));
     node_rig_pass(r, 3000);
-    assert_int_equal(cells_of(r, 0), 0);
+    assert_int_equal(node_rig_serving(r, 0), 0);
     node_undrain(r->node[0].node);
     struct share fair = {0, CELLS / 6};
     assert_true(node_rig_until(r, has_share, &fair, BALANCED_MS, "the drained one to get its share"));
@@ -91,11 +81,11 @@ static void what_came_for_balance_stays(void **state)
     struct share some = {1, CELLS / 4};
     assert_true(node_rig_until(r, has_share, &some, BALANCED_MS, "node 1 to get its share"));
     node_rig_pass(r, 2000);
-    unsigned settled = cells_of(r, 1);
+    unsigned settled = node_rig_serving(r, 1);
     node_rig_start(r, 2); /* it is given cells, but not these */
     node_rig_pass(r, BALANCED_MS);
-    assert_true(cells_of(r, 2) > 0);
-    assert_int_equal(cells_of(r, 1), settled);
+    assert_true(node_rig_serving(r, 2) > 0);
+    assert_int_equal(node_rig_serving(r, 1), settled);
     assert_true(node_rig_check(r));
 }
 
