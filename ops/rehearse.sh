@@ -92,17 +92,22 @@ watch_world() {
     watch_pid=$!
 }
 
-# bots_join NUMBER CELLS EDITS_PER_S SEED: returns when they play.
-bots_join() {
+# Waits until those of $bots_pid are in the world.
+bots_play() {
     local waited=0
-    "$bin/tests/bench/bench_players" --connect "127.0.0.1:$port" --bots "$1" --cells "$2" --edits-per-s "$3" --seed "$4" \
-        --seconds 86400 --json --timeline "$timeline" >"$timeline.bots" 2>&1 9>&- &
-    bots_pid=$!
     until grep -q '"kind":"bots_ready"' "$timeline" 2>/dev/null; do
         kill -0 "$bots_pid" 2>/dev/null || { cat "$timeline.bots" >&2; die "the players could not join"; }
         [ $((waited += 1)) -lt 600 ] || die "the players did not join within a minute"
         sleep 0.1
     done
+}
+
+# bots_join NUMBER CELLS EDITS_PER_S SEED: returns when they play.
+bots_join() {
+    "$bin/tests/bench/bench_players" --connect "127.0.0.1:$port" --bots "$1" --cells "$2" --edits-per-s "$3" --seed "$4" \
+        --seconds 86400 --json --timeline "$timeline" >"$timeline.bots" 2>&1 9>&- &
+    bots_pid=$!
+    bots_play
 }
 
 # They stop building, wait until everybody was told of everything, and read the world. Their verdict is in the timeline.

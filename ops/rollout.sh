@@ -92,6 +92,15 @@ ended() {
     done
 }
 
+# send_away NAME SECONDS: it is told to end; how many ms it took is in the caller's left_ms.
+send_away() {
+    local told
+    now told
+    signal_node TERM "$1" || wrong "$1 ended before it was told to"
+    ended "$1" "$2" || { wrong "$1 did not end"; signal_node KILL "$1" || true; }
+    ms_since "$told" left_ms
+}
+
 # The value of a number in the players' verdict.
 of_verdict() {
     json_whole "$1" <<<"$verdict"
@@ -125,10 +134,7 @@ replace_node() {
     ms_since "$from" ready_ms
     sleep "$min_ready_s"
     cells=$(http_get "$(cat "$dir/run/$old.admin")" /metrics | metric spotcraft_node_cells)
-    now from
-    signal_node TERM "$old" || wrong "$old ended before it was told to"
-    ended "$old" $((node_stop_ms / 1000 + 10)) || { wrong "$old did not end"; signal_node KILL "$old" || true; }
-    ms_since "$from" left_ms
+    send_away "$old" $((node_stop_ms / 1000 + 10))
     node_left "$old" || wrong "$old did not leave in order, see $dir/log/$old.log"
     step cells "$old" "$new" "$ready_ms" "$left_ms" "$cells"
     story "  $old -> $new    ready after $ready_ms ms, $cells cells handed over in $left_ms ms"
@@ -158,14 +164,9 @@ roll_nodes() {
 # ---- gateways ----
 
 regulars_join() {
-    local waited=0
     "$bin/tests/bench/bench_regulars" --connect "127.0.0.1:$port" --bots "$bots" --seconds 86400 >"$timeline" 2>"$timeline.bots" 9>&- &
     bots_pid=$!
-    until grep -q '"kind":"bots_ready"' "$timeline"; do
-        kill -0 "$bots_pid" 2>/dev/null || { cat "$timeline.bots" >&2; die "the players could not join"; }
-        [ $((waited += 1)) -lt 600 ] || die "the players did not join within a minute"
-        sleep 0.1
-    done
+    bots_play
 }
 
 replace_gateway() {
@@ -179,10 +180,7 @@ replace_gateway() {
     ms_since "$from" ready_ms
     sleep "$min_ready_s"
     players=$(http_get "$(cat "$dir/run/$old.admin")" /metrics | metric spotcraft_players)
-    now from
-    signal_node TERM "$old" || wrong "$old ended before it was told to"
-    ended "$old" $((gateway_stop_s + 10)) || { wrong "$old did not end"; signal_node KILL "$old" || true; }
-    ms_since "$from" left_ms
+    send_away "$old" $((gateway_stop_s + 10))
     tail -n 3 "$dir/log/$old.log" | grep -q ' gateway_stopped$' || wrong "$old did not leave in order, see $dir/log/$old.log"
     step players "$old" "$new" "$ready_ms" "$left_ms" "$players"
     story "  $old -> $new    ready after $ready_ms ms, $players players were told, ended after $left_ms ms"
