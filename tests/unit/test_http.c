@@ -201,7 +201,7 @@ static void garbage_is_refused(void **state)
 /* A load balancer that says who its players are says it of its health checks, too. */
 static void a_proxy_header_is_skipped(void **state)
 {
-    enum { HEADER = 28, AT_VERSION = 12 };
+    enum { HEADER = 28, AT_VERSION = 12, AT_LENGTH = 14 };
     static const char check[] = "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\x0a\0\0\x05\x0a\0\0\x09\x9c\x40\x0f\xf0"
                                 "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n";
     (void)state;
@@ -224,6 +224,14 @@ static void a_proxy_header_is_skipped(void **state)
     exchange_on(dial(), broken, sizeof broken - 1);
     assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
     assert_non_null(strstr(reply, "version"));
+    memcpy(broken, check, sizeof check);
+    broken[AT_LENGTH] = broken[AT_LENGTH + 1] = '\xff'; /* longer than any header: it is not waited for */
+    exchange_on(dial(), broken, sizeof broken - 1);
+    assert_memory_equal(reply, "HTTP/1.1 400 ", 13);
+    fd = dial();
+    assert_int_equal(send(fd, check, HEADER - 1, 0), HEADER - 1); /* cut off in the middle */
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(exchange_on(fd, "", 0), 0);
 }
 
 static void huge_headers_are_refused(void **state)
